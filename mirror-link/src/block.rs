@@ -1,0 +1,225 @@
+//! The one trait for a block device, and what it speaks of.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::extent::{BlockCount, BlockLength, Extent};
+
+/// A value that is here now or comes later. `Now` costs no allocation: it is the answer of a device that need not wait.
+pub enum Eventually<T> {
+    Now(T),
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+impl<T: 'static> Eventually<T> {
+    pub fn later(future: impl Future<Output = T> + Send + 'static) -> Eventually<T> {
+        Eventually::Later(Box::pin(future))
+    }
+
+    pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + Send + 'static) -> Eventually<U> {
+        match self {
+            Eventually::Now(value) => Eventually::Now(f(value)),
+            Eventually::Later(future) => Eventually::later(async move { f(future.await) }),
+        }
+    }
+}
+
+impl<T: Unpin + 'static> Future for Eventually<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match self.get_mut() {
+            Eventually::Later(future) => future.as_mut().poll(context),
+            now => match std::mem::replace(now, Eventually::Later(Box::pin(std::future::pending()))) {
+                Eventually::Now(value) => Poll::Ready(value),
+                Eventually::Later(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// What a device promises, asked once when the stack above it is built (capacity apart: it may grow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `unmap` gives space back; otherwise it is refused at configuration time.
+    pub unmap: bool,
+    /// `write_zeroes` costs less than writing the zeroes as data.
+    pub fast_zeroes: bool,
+    /// Completed writes may be lost on power failure until `flush`.
+    pub volatile_cache: bool,
+    /// `allocation` tells mapped blocks from unmapped ones.
+    pub allocation_map: bool,
+    pub read_only: bool,
+    /// Logical blocks in the smallest piece worth unmapping (a file system block, say); at least 1.
+    pub unmap_granularity: BlockCount,
+}
+
+/// When a write may be reported done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Readable; a later `flush` makes it durable.
+    Cached,
+    /// On the medium (FUA).
+    Durable,
+}
+
+/// How `write_zeroes` leaves the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// Zero and still backed by space: a later write cannot fail for want of it.
+    Keep,
+    /// Zero; space may be given back.
+    MayRelease,
+}
+
+/// A run of blocks of one kind, as SBC-4 GET LBA STATUS tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllocationRun {
+    pub blocks: BlockCount,
+    pub mapped: bool,
+}
+
+/// Why a device could not do it. Each becomes one sense in `target_core::lu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    #[error("beyond the end of the device")]
+    OutOfRange,
+    #[error("the medium failed")]
+    Medium,
+    #[error("no space is left")]
+    NoSpace,
+    #[error("the device is read-only")]
+    ReadOnly,
+    #[error("this node may not write here")]
+    Fenced,
+    #[error("input/output error (errno {0})")]
+    Io(i32),
+}
+
+pub type Io<T> = Eventually<Result<T, BlockError>>;
+
+/// Data of one command: immutable pieces, in order, as they came off the socket. Never copied on its way down.
+#[derive(Clone, Default)]
+pub struct Payload {
+    pieces: SmallVec<[Bytes; 2]>,
+    length: u64,
+}
+
+impl Payload {
+    pub fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.length += piece.len() as u64;
+            self.pieces.push(piece);
+        }
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// Shorten to `bytes`; no effect where it is shorter already.
+    pub fn truncate(&mut self, bytes: u64) {
+        let mut left = bytes;
+        self.pieces.retain_mut(|piece| {
+            piece.truncate(left.min(piece.len() as u64) as usize);
+            left -= piece.len() as u64;
+            !piece.is_empty()
+        });
+        self.length = self.length.min(bytes);
+    }
+
+    /// The bytes `at..at + length` (which must lie within) without copying them.
+    pub fn slice(&self, at: u64, length: u64) -> Payload {
+        assert!(at + length <= self.length, "slice lies within the payload");
+        let mut out = Payload::default();
+        let (mut skip, mut left) = (at, length);
+        for piece in &self.pieces {
+            let start = skip.min(piece.len() as u64);
+            skip -= start;
+            let take = left.min(piece.len() as u64 - start);
+            left -= take;
+            out.push(piece.slice(start as usize..(start + take) as usize));
+        }
+        out
+    }
+
+    /// One contiguous buffer; copies only where there is more than one piece. For parameter lists and comparisons.
+    pub fn contiguous(&self) -> Bytes {
+        match self.pieces.as_slice() {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            many => many.concat().into(),
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Payload {
+        let mut payload = Payload::default();
+        payload.push(bytes);
+        payload
+    }
+}
+
+impl From<BytesMut> for Payload {
+    fn from(bytes: BytesMut) -> Payload {
+        bytes.freeze().into()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes in {} pieces)", self.length, self.pieces.len())
+    }
+}
+
+/// A block device: whatever can hold logical blocks. Policies, mirrors and test faults are devices in a chain.
+///
+/// Every extent was checked against `capacity` by its maker; a device that shrank since answers `OutOfRange`.
+/// Calls may overlap; the result of overlapping concurrent writes is one of them or the other per block.
+/// A `Later` future may be dropped by the caller; the operation then still either happens whole or not at all per block.
+pub trait BlockDevice: Send + Sync + fmt::Debug {
+    fn block_length(&self) -> BlockLength;
+
+    /// May grow while the device is in use.
+    fn capacity(&self) -> BlockCount;
+
+    fn capabilities(&self) -> Capabilities;
+
+    /// Append the extent's bytes to `buffer`, whose spare room the caller has reserved, and give it back.
+    fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut>;
+
+    /// `data` is exactly as long as the extent.
+    fn write(&self, extent: Extent, data: Payload, durability: Durability) -> Io<()>;
+
+    fn write_zeroes(&self, extent: Extent, allocation: Allocation, durability: Durability) -> Io<()>;
+
+    /// Give the space back; the blocks read as zeroes from then on (LBPRZ=1), whole or in part unmapped.
+    fn unmap(&self, extent: Extent) -> Io<()>;
+
+    /// Everything completed before this call is on the medium.
+    fn flush(&self) -> Io<()>;
+
+    /// Runs that cover the extent from its start, at most `runs_max`; the last may end before the extent does.
+    fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>>;
+
+    /// Blocks in use as told by the store below, for thin-provisioning log pages. `None` where it cannot tell.
+    fn used(&self) -> Option<BlockCount>;
+
+    /// Start bringing the extent into the cache (PRE-FETCH); a device without one does nothing.
+    fn prefetch(&self, _extent: Extent) {}
+}

@@ -1,0 +1,8 @@
+//! The SCSI target device: portals, targets, logical units, SCSI commands, backing stores.
+//!
+//! Imports run downward: `portal` → `target` → `lu` → `scsi`, `block`. Absent on purpose: configuration files and the
+//! admin interface (they live in `bin`), and the bytes of iSCSI PDUs (they live in `iscsi-proto`).
+
+pub mod block;
+pub mod lu;
+pub mod scsi;

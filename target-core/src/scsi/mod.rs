@@ -1,0 +1,5 @@
+//! SCSI as the standards write it (SAM-5, SPC-5, SBC-4): pure data and pure functions. No device, no nexus, no lock.
+
+pub mod request;
+pub mod sense;
+pub mod status;

@@ -1,0 +1,1 @@
+//! Harness for the scenarios in `tests/tests`.
