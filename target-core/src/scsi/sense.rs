@@ -42,3 +42,9 @@ pub enum SenseKeySpecific {
     /// Progress of a long operation, in 65536ths.
     Progress(u16),
 }
+
+impl std::fmt::Debug for Asc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x}h/{:02x}h", self.code, self.qualifier)
+    }
+}
