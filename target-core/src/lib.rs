@@ -6,3 +6,4 @@
 pub mod block;
 pub mod lu;
 pub mod scsi;
+pub mod target;

@@ -1,0 +1,4 @@
+//! Targets: from configuration to logical units behind portals.
+
+pub mod access;
+pub mod config;
