@@ -9,4 +9,7 @@
 //! Each step consumes the last. Nothing here knows iSCSI; a nexus is an initiator port and a target port.
 
 pub mod command;
+pub mod copy_manager;
 pub mod nexus;
+pub mod persist;
+pub mod reservations;

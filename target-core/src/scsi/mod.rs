@@ -1,5 +1,8 @@
 //! SCSI as the standards write it (SAM-5, SPC-5, SBC-4): pure data and pure functions. No device, no nexus, no lock.
 
+pub mod access;
+pub mod copy;
+pub mod designator;
 pub mod request;
 pub mod sense;
 pub mod status;
