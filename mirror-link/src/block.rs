@@ -29,7 +29,10 @@ impl<T: 'static> Eventually<T> {
     }
 }
 
-impl<T: Unpin + 'static> Future for Eventually<T> {
+/// The value is only ever moved, never pinned.
+impl<T> Unpin for Eventually<T> {}
+
+impl<T: 'static> Future for Eventually<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -99,6 +102,19 @@ pub enum BlockError {
     Fenced,
     #[error("input/output error (errno {0})")]
     Io(i32),
+}
+
+/// Why a device keeps the size it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeError {
+    #[error("its size is fixed")]
+    Fixed,
+    #[error("it never shrinks: it has {capacity} blocks, {asked} were asked for")]
+    Shrink { capacity: u64, asked: u64 },
+    #[error("the store below has room for {room} blocks, {asked} were asked for")]
+    NoRoom { room: u64, asked: u64 },
+    #[error(transparent)]
+    Device(#[from] BlockError),
 }
 
 pub type Io<T> = Eventually<Result<T, BlockError>>;
@@ -219,6 +235,11 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
 
     /// Blocks in use as told by the store below, for thin-provisioning log pages. `None` where it cannot tell.
     fn used(&self) -> Option<BlockCount>;
+
+    /// Grow, while in use, to `capacity` blocks, or to what the store below has where `None`; answers the new capacity.
+    fn resize(&self, _capacity: Option<BlockCount>) -> Eventually<Result<BlockCount, ResizeError>> {
+        Eventually::Now(Err(ResizeError::Fixed))
+    }
 
     /// Start bringing the extent into the cache (PRE-FETCH); a device without one does nothing.
     fn prefetch(&self, _extent: Extent) {}

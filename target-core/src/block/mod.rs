@@ -1,6 +1,23 @@
 //! Backing stores behind one trait: [`BlockDevice`].
+//!
+//! ```text
+//!   open(&StoreSpec) ──► memory · null                      (answer at once)
+//!                   └──► file · device ──► medium ──► inline where the kernel promises not to block
+//!                                             └─────► pool, flusher elsewhere
+//!   faulty · slow   wrap any of them, for tests
+//! ```
+
+pub mod faulty;
+pub mod memory;
+pub mod null;
+pub mod slow;
+
+mod open;
+mod pool;
+mod runs;
 
 pub use mirror_link::block::{
-    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
+    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload, ResizeError,
 };
 pub use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba, OutOfRange};
+pub use open::{OpenError, Store, StoreSpec, open};
