@@ -8,8 +8,23 @@
 //! ```
 //! Each step consumes the last. Nothing here knows iSCSI; a nexus is an initiator port and a target port.
 
+pub mod attention;
 pub mod command;
 pub mod copy_manager;
+pub mod gate;
+pub mod inventory;
+pub mod missing;
 pub mod nexus;
+pub mod options;
+pub mod orders;
 pub mod persist;
 pub mod reservations;
+pub mod statistics;
+pub mod task_set;
+
+mod itl;
+mod state;
+mod unit;
+
+pub use itl::{Admission, ItlNexus, Prepared, Reset};
+pub use unit::LogicalUnit;
