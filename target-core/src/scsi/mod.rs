@@ -3,6 +3,9 @@
 pub mod access;
 pub mod copy;
 pub mod designator;
+mod asc;
+pub mod cdb;
+pub mod opcodes;
 pub mod request;
 pub mod sense;
 pub mod status;

@@ -31,13 +31,22 @@ pub struct WriteSame {
     pub no_data_out: bool,
 }
 
-/// PAGE CONTROL of MODE SENSE and LOG SENSE.
+/// PAGE CONTROL of MODE SENSE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageControl {
     Current,
     Changeable,
     Default,
     Saved,
+}
+
+/// PAGE CONTROL of LOG SENSE (SPC-5 table 189).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogPageControl {
+    Threshold,
+    Cumulative,
+    DefaultThreshold,
+    DefaultCumulative,
 }
 
 /// PERSISTENT RESERVE IN service action.
@@ -151,7 +160,7 @@ pub enum Request {
         parameter_list_length: u32,
     },
     LogSense {
-        control: PageControl,
+        control: LogPageControl,
         page: u8,
         subpage: u8,
         parameter_pointer: u16,
@@ -299,10 +308,12 @@ pub enum Request {
         format: u8,
         allocation_length: u32,
     },
+    /// The CDB has no PARAMETER LIST LENGTH: Data-Out is what the transport says it is.
     FormatUnit {
         format_data: bool,
         long_list: bool,
         format_protection: u8,
+        /// The least Data-Out there must be: the header, where FMTDATA is set.
         parameter_list_length: u32,
     },
     Sanitize {
