@@ -1,10 +1,10 @@
 //! SCSI as the standards write it (SAM-5, SPC-5, SBC-4): pure data and pure functions. No device, no nexus, no lock.
 
 pub mod access;
-pub mod copy;
-pub mod designator;
 mod asc;
 pub mod cdb;
+pub mod copy;
+pub mod designator;
 pub mod opcodes;
 pub mod request;
 pub mod sense;
