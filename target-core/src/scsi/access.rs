@@ -10,9 +10,10 @@ pub enum ReservationAccess {
     Always,
     /// Allowed under every persistent reservation; conflicts with another's RESERVE (SPC-2): TEST UNIT READY, …
     Status,
-    /// Allowed under another's Write Exclusive; needs a registration where Exclusive Access keeps others out.
+    /// Allowed under another's Write Exclusive; a conflict under
+    /// Exclusive Access. MODE SENSE stands here too.
     Read,
-    /// Conflicts under another's reservation unless registrants share it. MODE SENSE stands here too.
+    /// Conflicts under another's reservation unless registrants share it.
     Write,
     /// PERSISTENT RESERVE IN and OUT: conflict with any RESERVE (SPC-2), else `lu::reservations` decides.
     PersistentReserve,
@@ -39,21 +40,23 @@ impl ReservationAccess {
             | Request::ReportIdentifyingInformation { .. }
             | Request::ReportTimestamp { .. } => Status,
 
+            // SPC-5 has MODE SENSE, READ BUFFER and the reports of supported functions beside READ: "Allowed, Conflict,
+            // Allowed, Allowed, Conflict".
             Request::Read { .. }
             | Request::Verify { .. }
             | Request::PreFetch { .. }
             | Request::GetLbaStatus { .. }
-            | Request::ReadDefectData { .. } => Read,
-
-            Request::ModeSense { .. }
-            | Request::ModeSelect { .. }
-            | Request::SetTargetPortGroups { .. }
+            | Request::ReadDefectData { .. }
+            | Request::ModeSense { .. }
+            | Request::ReadBuffer { .. }
             | Request::ReportSupportedOpcodes { .. }
-            | Request::ReportSupportedTaskManagement { .. }
+            | Request::ReportSupportedTaskManagement { .. } => Read,
+
+            Request::ModeSelect { .. }
+            | Request::SetTargetPortGroups { .. }
             | Request::SetIdentifyingInformation { .. }
             | Request::SetTimestamp { .. }
             | Request::SendDiagnostic { .. }
-            | Request::ReadBuffer { .. }
             | Request::WriteBuffer { .. }
             | Request::ExtendedCopy { .. }
             | Request::ReceiveCopyResults { .. }

@@ -1,5 +1,6 @@
 //! The one opcode table: from it come the CDB parser, REPORT SUPPORTED OPERATION CODES, CDB usage bitmaps, timeouts, and
-//! what a device server must know before it runs a command (reservations, readiness, write protection, unit attentions).
+//! what a device server must know before it runs a command (readiness, write protection, unit attentions). What
+//! reservations allow is told of the request: `access`.
 
 mod report;
 mod table;
@@ -10,21 +11,6 @@ pub use table::OPERATIONS;
 use super::cdb::{Cdb, Parsed};
 use super::request::Request;
 use super::sense::Sense;
-
-/// What a persistent reservation of another nexus allows (SPC-5 table 66, SBC-4 table 18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReservationAccess {
-    /// Allowed whatever is reserved.
-    Allowed,
-    /// Allowed under the Write Exclusive types, a conflict under the Exclusive Access types.
-    Read,
-    /// A conflict under every type.
-    Write,
-    /// PERSISTENT RESERVE OUT: by service action and registration (SPC-5 table 67).
-    PersistentReserveOut,
-    /// RESERVE and RELEASE (SPC-2): a conflict as soon as there are registrations, CRH apart.
-    LegacyReserve,
-}
 
 /// What of the medium a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,9 +54,6 @@ pub struct Operation {
     pub before_unit_attention: bool,
     /// Runs while a sanitize operation is in progress or has failed (SBC-4 §4.12.2).
     pub during_sanitize: bool,
-    /// Allowed under another nexus's RESERVE (SPC-2 table 9).
-    pub under_legacy_reservation: bool,
-    reservation: ReservationAccess,
     /// Bits that may be set: `usage`, the service action, and what is ignored on purpose. One bit a CDB bit, first byte
     /// most significant; bytes 16 to 31 in the second.
     accepted: [u128; 2],
@@ -78,20 +61,6 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// By the request, as START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL are both harmless and not.
-    pub fn reservation_access(&self, request: &Request) -> ReservationAccess {
-        match *request {
-            Request::StartStopUnit { start, power_condition: 0, .. } if start => ReservationAccess::Allowed,
-            Request::PreventAllowMediumRemoval { prevent: false } => ReservationAccess::Allowed,
-            _ => self.reservation,
-        }
-    }
-
-    /// May this request run under another nexus's RESERVE?
-    pub fn allowed_under_legacy_reservation(&self, request: &Request) -> bool {
-        self.under_legacy_reservation || matches!(request, Request::PreventAllowMediumRemoval { prevent: false })
-    }
-
     pub fn writes_medium(&self) -> bool {
         self.medium == MediumAccess::Write
     }
@@ -342,22 +311,6 @@ mod tests {
             }
         );
         assert_eq!(refused(&[0x12, 0, 0x83, 0, 255, 0]), (Asc::INVALID_FIELD_IN_CDB, 2, None));
-    }
-
-    #[test]
-    fn reservation_access_looks_at_the_request() {
-        let access = |cdb: &[u8]| {
-            let (operation, request) = parse(cdb).expect("parsed");
-            operation.reservation_access(&request)
-        };
-        assert_eq!(access(&[0x1B, 0, 0, 0, 0x01, 0]), ReservationAccess::Allowed);
-        assert_eq!(access(&[0x1B, 0, 0, 0, 0x00, 0]), ReservationAccess::Write);
-        assert_eq!(access(&[0x1B, 0, 0, 0, 0x11, 0]), ReservationAccess::Write);
-        assert_eq!(access(&[0x1E, 0, 0, 0, 0, 0]), ReservationAccess::Allowed);
-        assert_eq!(access(&[0x1E, 0, 0, 0, 1, 0]), ReservationAccess::Write);
-        assert_eq!(access(&[0x28; 10].map(|_| 0)), ReservationAccess::Allowed, "TEST UNIT READY");
-        assert_eq!(access(&padded([0x28])), ReservationAccess::Read);
-        assert_eq!(access(&padded([0x35])), ReservationAccess::Write);
     }
 
     #[test]

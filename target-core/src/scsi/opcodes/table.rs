@@ -4,7 +4,7 @@
 //! without protection information, reads zero there, and so is refused.
 
 use super::super::cdb::{Cdb, Parsed, sbc, spc};
-use super::{AsymmetricAccess, MediumAccess, Operation, ReservationAccess, Timeouts, VARIABLE_LENGTH};
+use super::{AsymmetricAccess, MediumAccess, Operation, Timeouts, VARIABLE_LENGTH};
 
 /// GROUP NUMBER in its byte: 5 or 6 bits. Ignored, as grouping is not supported (SBC-4 §4.22).
 const GROUP: u8 = 0x3F;
@@ -30,20 +30,16 @@ pub static OPERATIONS: &[Operation] = &[
     op(0x08, "READ(6)", &[0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0], sbc::read_6).reads(),
     op(0x0A, "WRITE(6)", &[0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0], sbc::write_6).writes(),
     op(0x12, "INQUIRY", &[0x12, 0x01, 0xFF, 0xFF, 0xFF, 0], spc::inquiry).always(),
-    op(0x15, "MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xFF, 0], spc::mode_select_6).conflicts().in_standby(),
-    op(0x16, "RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], spc::reserve_6).legacy_reserve(),
-    op(0x17, "RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], spc::release_6).legacy_reserve().legacy_release(),
-    op(0x1A, "MODE SENSE(6)", &[0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0], spc::mode_sense_6)
-        .conflicts_if_exclusive()
-        .in_standby()
-        .while_sanitizing(),
-    op(0x1B, "START STOP UNIT", &[0x1B, 0x01, 0, 0x0F, 0xF7, 0], sbc::start_stop_unit).conflicts().takes(LONG),
-    op(0x1D, "SEND DIAGNOSTIC", &[0x1D, 0xF7, 0, 0xFF, 0xFF, 0], spc::send_diagnostic).conflicts().in_standby(),
-    op(0x1E, "PREVENT ALLOW MEDIUM REMOVAL", &[0x1E, 0, 0, 0, 0x03, 0], sbc::prevent_allow_medium_removal).conflicts(),
+    op(0x15, "MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xFF, 0], spc::mode_select_6).in_standby(),
+    op(0x16, "RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], spc::reserve_6),
+    op(0x17, "RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], spc::release_6),
+    op(0x1A, "MODE SENSE(6)", &[0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0], spc::mode_sense_6).in_standby().while_sanitizing(),
+    op(0x1B, "START STOP UNIT", &[0x1B, 0x01, 0, 0x0F, 0xF7, 0], sbc::start_stop_unit).takes(LONG),
+    op(0x1D, "SEND DIAGNOSTIC", &[0x1D, 0xF7, 0, 0xFF, 0xFF, 0], spc::send_diagnostic).in_standby(),
+    op(0x1E, "PREVENT ALLOW MEDIUM REMOVAL", &[0x1E, 0, 0, 0, 0x03, 0], sbc::prevent_allow_medium_removal),
     op(0x25, "READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], sbc::read_capacity_10)
         .needs_ready()
-        .while_sanitizing()
-        .under_reserve(),
+        .while_sanitizing(),
     op(0x28, "READ(10)", &[0x28, DPO_FUA, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0], sbc::read_10)
         .reads()
         .ignoring(6, GROUP),
@@ -74,13 +70,10 @@ pub static OPERATIONS: &[Operation] = &[
     .flushes()
     .ignoring(6, GROUP),
     op(0x37, "READ DEFECT DATA(10)", &[0x37, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0], sbc::read_defect_data_10)
-        .needs_ready()
-        .conflicts_if_exclusive(),
+        .needs_ready(),
     op(0x3B, "WRITE BUFFER", &[0x3B, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0], spc::write_buffer)
-        .conflicts()
         .when_unavailable(),
     op(0x3C, "READ BUFFER", &[0x3C, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0], spc::read_buffer)
-        .conflicts_if_exclusive()
         .when_unavailable(),
     op(0x41, "WRITE SAME(10)", &[0x41, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0], sbc::write_same_10)
         .writes()
@@ -93,15 +86,11 @@ pub static OPERATIONS: &[Operation] = &[
     sanitize(0x1F, "SANITIZE, EXIT FAILURE MODE", &[0x48, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]).while_sanitizing(),
     op(0x4D, "LOG SENSE", &[0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0], spc::log_sense)
         .in_standby()
-        .while_sanitizing()
-        .under_reserve(),
-    op(0x55, "MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0], spc::mode_select_10)
-        .conflicts()
-        .in_standby(),
-    op(0x56, "RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], spc::reserve_10).legacy_reserve(),
-    op(0x57, "RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], spc::release_10).legacy_reserve().legacy_release(),
+        .while_sanitizing(),
+    op(0x55, "MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0], spc::mode_select_10).in_standby(),
+    op(0x56, "RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], spc::reserve_10),
+    op(0x57, "RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], spc::release_10),
     op(0x5A, "MODE SENSE(10)", &[0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0], spc::mode_sense_10)
-        .conflicts_if_exclusive()
         .in_standby()
         .while_sanitizing(),
     reserve_in(0x00, "PERSISTENT RESERVE IN, READ KEYS", &[0x5E, 0x00, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]),
@@ -135,15 +124,15 @@ pub static OPERATIONS: &[Operation] = &[
         .writes()
         .ignoring(6, GROUP),
     sa(0x7F, 0x0D, "WRITE SAME(32)", &variable(0x0D, 0x19), sbc::write_same_32).writes().ignoring(6, GROUP).takes(LONG),
-    copy(0x83, 0x00, "EXTENDED COPY(LID1)", &copy_usage(0x83, 0x00, 0), spc::extended_copy_lid1).takes(LONG),
-    copy(0x83, 0x01, "EXTENDED COPY(LID4)", &copy_usage(0x83, 0x01, 0), spc::extended_copy_lid4).takes(LONG),
-    copy(0x84, 0x00, "RECEIVE COPY STATUS(LID1)", &copy_usage(0x84, 0x00, 1), spc::receive_copy_results),
-    copy(0x84, 0x01, "RECEIVE COPY DATA(LID1)", &copy_usage(0x84, 0x01, 1), spc::receive_copy_results),
+    sa(0x83, 0x00, "EXTENDED COPY(LID1)", &copy_usage(0x83, 0x00, 0), spc::extended_copy_lid1).takes(LONG),
+    sa(0x83, 0x01, "EXTENDED COPY(LID4)", &copy_usage(0x83, 0x01, 0), spc::extended_copy_lid4).takes(LONG),
+    sa(0x84, 0x00, "RECEIVE COPY STATUS(LID1)", &copy_usage(0x84, 0x00, 1), spc::receive_copy_results),
+    sa(0x84, 0x01, "RECEIVE COPY DATA(LID1)", &copy_usage(0x84, 0x01, 1), spc::receive_copy_results),
     // A LIST IDENTIFIER was there in SPC-3 and means nothing to this one.
-    copy(0x84, 0x03, "RECEIVE COPY OPERATING PARAMETERS", &copy_usage(0x84, 0x03, 0), spc::receive_copy_results)
+    sa(0x84, 0x03, "RECEIVE COPY OPERATING PARAMETERS", &copy_usage(0x84, 0x03, 0), spc::receive_copy_results)
         .ignoring(2, 0xFF),
-    copy(0x84, 0x04, "RECEIVE COPY FAILURE DETAILS(LID1)", &copy_usage(0x84, 0x04, 1), spc::receive_copy_results),
-    copy(0x84, 0x05, "RECEIVE COPY STATUS(LID4)", &copy_usage(0x84, 0x05, 4), spc::receive_copy_results),
+    sa(0x84, 0x04, "RECEIVE COPY FAILURE DETAILS(LID1)", &copy_usage(0x84, 0x04, 1), spc::receive_copy_results),
+    sa(0x84, 0x05, "RECEIVE COPY STATUS(LID4)", &copy_usage(0x84, 0x05, 4), spc::receive_copy_results),
     op(0x88, "READ(16)", &sixteen(0x88, DPO_FUA), sbc::read_16).reads().ignoring(14, GROUP),
     op(
         0x89,
@@ -169,8 +158,7 @@ pub static OPERATIONS: &[Operation] = &[
         sbc::read_capacity_16,
     )
     .needs_ready()
-    .while_sanitizing()
-    .under_reserve(),
+    .while_sanitizing(),
     sa(
         0x9E,
         0x12,
@@ -180,7 +168,7 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .reads(),
     op(0xA0, "REPORT LUNS", &[0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0], spc::report_luns).always(),
-    maintenance(
+    sa(
         0xA3,
         0x05,
         "REPORT IDENTIFYING INFORMATION",
@@ -188,7 +176,7 @@ pub static OPERATIONS: &[Operation] = &[
         spc::report_identifying_information,
     )
     .in_standby(),
-    maintenance(
+    sa(
         0xA3,
         0x0A,
         "REPORT TARGET PORT GROUPS",
@@ -197,59 +185,42 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .when_unavailable()
     .while_sanitizing(),
-    maintenance(
+    sa(
         0xA3,
         0x0C,
         "REPORT SUPPORTED OPERATION CODES",
         &[0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
         spc::report_supported_operation_codes,
     )
-    .conflicts_if_exclusive()
     .in_standby()
     .while_sanitizing(),
-    maintenance(
+    sa(
         0xA3,
         0x0D,
         "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
         &[0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
         spc::report_supported_task_management_functions,
     )
-    .conflicts_if_exclusive()
     .in_standby()
     .while_sanitizing(),
-    maintenance(
-        0xA3,
-        0x0F,
-        "REPORT TIMESTAMP",
-        &[0xA3, 0x0F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
-        spc::report_timestamp,
-    )
-    .in_standby(),
-    maintenance(
+    sa(0xA3, 0x0F, "REPORT TIMESTAMP", &[0xA3, 0x0F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0], spc::report_timestamp)
+        .in_standby(),
+    sa(
         0xA4,
         0x06,
         "SET IDENTIFYING INFORMATION",
         &[0xA4, 0x06, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0],
         spc::set_identifying_information,
-    )
-    .conflicts(),
-    maintenance(
+    ),
+    sa(
         0xA4,
         0x0A,
         "SET TARGET PORT GROUPS",
         &[0xA4, 0x0A, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
         spc::set_target_port_groups,
     )
-    .conflicts()
     .when_unavailable(),
-    maintenance(
-        0xA4,
-        0x0F,
-        "SET TIMESTAMP",
-        &[0xA4, 0x0F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
-        spc::set_timestamp,
-    )
-    .conflicts(),
+    sa(0xA4, 0x0F, "SET TIMESTAMP", &[0xA4, 0x0F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0], spc::set_timestamp),
     op(0xA8, "READ(12)", &twelve(0xA8, DPO_FUA), sbc::read_12).reads().ignoring(10, GROUP),
     op(0xAA, "WRITE(12)", &twelve(0xAA, DPO_FUA), sbc::write_12).writes().ignoring(10, GROUP),
     op(0xAE, "WRITE AND VERIFY(12)", &twelve(0xAE, DPO_BYTCHK), sbc::write_and_verify_12).writes().ignoring(10, GROUP),
@@ -260,8 +231,7 @@ pub static OPERATIONS: &[Operation] = &[
         &[0xB7, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0],
         sbc::read_defect_data_12,
     )
-    .needs_ready()
-    .conflicts_if_exclusive(),
+    .needs_ready(),
 ];
 
 /// The first row of each opcode, or `NONE`.
@@ -299,8 +269,6 @@ const fn op(opcode: u8, name: &'static str, usage: &'static [u8], parse: Layout)
         asymmetric_access: AsymmetricAccess::Active,
         before_unit_attention: false,
         during_sanitize: false,
-        under_legacy_reservation: false,
-        reservation: ReservationAccess::Allowed,
         // Nothing is checked behind the CDB's end.
         accepted: [u128::MAX, u128::MAX],
         parse,
@@ -328,17 +296,7 @@ const fn reserve_in(action: u16, name: &'static str, usage: &'static [u8]) -> Op
 }
 
 const fn reserve_out(action: u16, name: &'static str, usage: &'static [u8]) -> Operation {
-    let mut operation = sa(0x5F, action, name, usage, spc::persistent_reserve_out).in_standby();
-    operation.reservation = ReservationAccess::PersistentReserveOut;
-    operation
-}
-
-const fn copy(opcode: u8, action: u16, name: &'static str, usage: &'static [u8], parse: Layout) -> Operation {
-    sa(opcode, action, name, usage, parse).conflicts()
-}
-
-const fn maintenance(opcode: u8, action: u16, name: &'static str, usage: &'static [u8], parse: Layout) -> Operation {
-    sa(opcode, action, name, usage, parse)
+    sa(0x5F, action, name, usage, spc::persistent_reserve_out).in_standby()
 }
 
 /// LBA in bytes 2 to 5, a length in 6 to 9.
@@ -408,44 +366,18 @@ impl Operation {
 
     const fn reads(mut self) -> Operation {
         self.medium = MediumAccess::Read;
-        self.conflicts_if_exclusive()
+        self
     }
 
     const fn writes(mut self) -> Operation {
         self.medium = MediumAccess::Write;
-        self.conflicts()
+        self
     }
 
     /// SYNCHRONIZE CACHE changes no data, so write protection does not refuse it, but a reservation does. SYNC_NV
     /// (bit 2) is obsolete and ignored: there is one cache.
     const fn flushes(self) -> Operation {
-        self.needs_ready().conflicts().takes(LONG).ignoring(1, 0x04)
-    }
-
-    /// Conflicts with another nexus's reservation of any type.
-    const fn conflicts(mut self) -> Operation {
-        self.reservation = ReservationAccess::Write;
-        self
-    }
-
-    const fn conflicts_if_exclusive(mut self) -> Operation {
-        self.reservation = ReservationAccess::Read;
-        self
-    }
-
-    const fn legacy_reserve(mut self) -> Operation {
-        self.reservation = ReservationAccess::LegacyReserve;
-        self
-    }
-
-    /// SPC-2 §7.17: RELEASE by a nexus that holds nothing is GOOD and changes nothing.
-    const fn legacy_release(self) -> Operation {
-        self.under_reserve()
-    }
-
-    const fn under_reserve(mut self) -> Operation {
-        self.under_legacy_reservation = true;
-        self
+        self.needs_ready().takes(LONG).ignoring(1, 0x04)
     }
 
     const fn in_standby(mut self) -> Operation {
@@ -466,7 +398,7 @@ impl Operation {
     /// INQUIRY, REPORT LUNS, REQUEST SENSE: they run whatever the state.
     const fn always(mut self) -> Operation {
         self.before_unit_attention = true;
-        self.when_unavailable().while_sanitizing().under_reserve()
+        self.when_unavailable().while_sanitizing()
     }
 
     const fn takes(mut self, timeouts: Timeouts) -> Operation {
