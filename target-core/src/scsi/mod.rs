@@ -9,3 +9,4 @@ pub mod opcodes;
 pub mod request;
 pub mod sense;
 pub mod status;
+pub mod transport_id;

@@ -8,11 +8,21 @@
 //! ```
 //! Pure: a change is proposed, and takes effect only when its owner has persisted it and put `next` in its place.
 
+mod parameters;
+mod record;
+mod service_in;
+mod service_out;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::lu::nexus::{InitiatorPort, NexusName, RelativeTargetPort};
 use crate::scsi::access::ReservationAccess;
 use crate::scsi::sense::{Asc, Sense};
+
+pub use record::{Record, RecordError};
+pub use service_out::PersistentReserveOut;
 
 /// RESERVATION KEY. 0 is "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -217,14 +227,3 @@ impl Reservations {
 /// Registrations a logical unit holds: enough for 1,000 hosts on several ports. One more is INSUFFICIENT REGISTRATION
 /// RESOURCES.
 pub const REGISTRATIONS_MAX: usize = 4096;
-
-/// 2Ah/03h
-pub const RESERVATIONS_PREEMPTED: Asc = Asc { code: 0x2a, qualifier: 0x03 };
-/// 2Ah/04h
-pub const RESERVATIONS_RELEASED: Asc = Asc { code: 0x2a, qualifier: 0x04 };
-/// 2Ah/05h
-pub const REGISTRATIONS_PREEMPTED: Asc = Asc { code: 0x2a, qualifier: 0x05 };
-
-/// What APTPL keeps: registrations and the reservation.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Record {}
