@@ -7,14 +7,22 @@
 //!   faulty · slow   wrap any of them, for tests
 //! ```
 
+pub mod device;
 pub mod faulty;
+pub mod file;
 pub mod memory;
 pub mod null;
 pub mod slow;
 
+mod bounce;
+mod flusher;
+mod lock;
+mod medium;
+mod node;
 mod open;
 mod pool;
 mod runs;
+mod sys;
 
 pub use mirror_link::block::{
     Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload, ResizeError,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::device::BlockDeviceFile;
+use super::file::FileDevice;
 use super::memory::MemoryDevice;
 use super::null::NullDevice;
 use super::{BlockCount, BlockDevice, BlockLength};
@@ -55,9 +57,8 @@ impl OpenError {
 /// The device's own operations are to be called within a tokio runtime.
 pub fn open(spec: &StoreSpec) -> Result<Arc<dyn BlockDevice>, OpenError> {
     Ok(match &spec.store {
-        Store::File { path, .. } | Store::Device { path } => {
-            return Err(OpenError::new(path.display(), "is a kind of store not served yet", "use `memory`"));
-        }
+        Store::File { path, direct_io } => Arc::new(FileDevice::open(path, *direct_io, spec)?),
+        Store::Device { path } => Arc::new(BlockDeviceFile::open(path, spec)?),
         Store::Memory => Arc::new(MemoryDevice::open(spec)?),
         Store::Null => Arc::new(NullDevice::open(spec)?),
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{BlockError, Eventually, Io};
+use super::{BlockError, Eventually};
 
 /// One store's share of the runtime's blocking threads, so that a store that hangs leaves the others theirs.
 #[derive(Clone, Debug)]
@@ -21,7 +21,11 @@ impl Default for Pool {
 
 impl Pool {
     /// Starts at once where there is room; else when polled, in order of asking.
-    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, BlockError> + Send + 'static) -> Io<T> {
+    pub fn run<T, E>(&self, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Eventually<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<BlockError> + Send + 'static,
+    {
         match self.permits.clone().try_acquire_owned() {
             Ok(permit) => {
                 let task = tokio::task::spawn_blocking(move || with(permit, work));
@@ -51,13 +55,13 @@ fn with<P, T>(permit: P, work: impl FnOnce() -> T) -> T {
     result
 }
 
-async fn result<T>(task: JoinHandle<Result<T, BlockError>>) -> Result<T, BlockError> {
+async fn result<T, E: From<BlockError>>(task: JoinHandle<Result<T, E>>) -> Result<T, E> {
     match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is shutting down; the operation never began.
-            Err(_) => Err(BlockError::Io(libc::ECANCELED)),
+            Err(_) => Err(BlockError::Io(libc::ECANCELED).into()),
         },
     }
 }
@@ -80,7 +84,7 @@ mod tests {
             MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(std::time::Duration::from_millis(2));
             RUNNING.fetch_sub(1, Ordering::SeqCst);
-            Ok(1)
+            Ok::<_, BlockError>(1)
         };
         let all: Vec<_> = (0..4 * OPERATIONS_MAX).map(|_| pool.run(work)).collect();
         let mut done = 0;

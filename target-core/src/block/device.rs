@@ -1,0 +1,183 @@
+//! A block device node: a disk, a partition, a logical volume.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use rustix::fs::{SeekFrom, ioctl_blksszget, major, minor, seek};
+
+use super::medium::{Medium, MediumSpec, block_error};
+use super::node::{self, Node};
+use super::open::{OpenError, StoreSpec};
+use super::runs::Runs;
+use super::{
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
+    Payload, ResizeError, lock,
+};
+
+#[derive(Debug)]
+pub struct BlockDeviceFile {
+    medium: Medium,
+    capabilities: Capabilities,
+}
+
+impl BlockDeviceFile {
+    pub fn open(path: &Path, spec: &StoreSpec) -> Result<BlockDeviceFile, OpenError> {
+        let Node::Exists(path) = Node::find(path)? else {
+            return Err(OpenError::new(path.display(), "does not exist", "give the path of a block device"));
+        };
+        let object = path.display();
+        let metadata = path.metadata().map_err(|error| node::refused(&path, &error))?;
+        if !metadata.file_type().is_block_device() {
+            let what = node::kind(metadata.file_type());
+            let remedy =
+                if what == "a regular file" { "name it with `file:`" } else { "give the path of a block device" };
+            return Err(OpenError::new(object, format!("is {what}, not a block device"), remedy));
+        }
+        // O_EXCL: not while it is mounted, or another's by the kernel's own account (open(2)).
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!spec.read_only)
+            .custom_flags(libc::O_EXCL)
+            .open(&path)
+            .map_err(|error| node::refused(&path, &error))?;
+        lock::exclusive(&file, &path, !spec.read_only)?;
+
+        let sector = ioctl_blksszget(&file).map_err(|error| node::refused(&path, &error.into()))?;
+        if sector > spec.block_length.bytes() {
+            return Err(OpenError::new(
+                object,
+                format!("has sectors of {sector} bytes, more than the block size of {}", spec.block_length.bytes()),
+                format!("set `block_size: {sector}`"),
+            ));
+        }
+        // Where the end is: BLKGETSIZE64 by another name.
+        let has = seek(&file, SeekFrom::End(0)).map_err(|error| node::refused(&path, &error.into()))?;
+        let block = u64::from(spec.block_length.bytes());
+        let size = spec.size.unwrap_or(has - has % block);
+        let capacity = spec.blocks(&object, size)?;
+        if size > has {
+            let cause = format!("has {has} bytes, less than the size asked for ({size})");
+            return Err(OpenError::new(object, cause, format!("give a size of {} or none", has - has % block)));
+        }
+        let queue = Queue::read(metadata.rdev());
+        let capabilities = Capabilities {
+            unmap: spec.thin && queue.releases(),
+            fast_zeroes: queue.write_zeroes_bytes_max > 0,
+            volatile_cache: true,
+            allocation_map: false,
+            read_only: spec.read_only,
+            unmap_granularity: BlockCount((queue.discard_granularity_bytes / block).max(1)),
+        };
+        let medium = MediumSpec {
+            path: path.clone(),
+            block_length: spec.block_length,
+            capacity,
+            read_only: spec.read_only,
+            direct_io: false,
+            releases: capabilities.unmap,
+        };
+        Ok(BlockDeviceFile { medium: Medium::new(file, medium), capabilities })
+    }
+}
+
+impl BlockDevice for BlockDeviceFile {
+    fn block_length(&self) -> BlockLength {
+        self.medium.block_length()
+    }
+
+    fn capacity(&self) -> BlockCount {
+        self.medium.capacity()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut> {
+        self.medium.read(extent, buffer)
+    }
+
+    fn write(&self, extent: Extent, data: Payload, durability: Durability) -> Io<()> {
+        self.medium.write(extent, data, durability)
+    }
+
+    fn write_zeroes(&self, extent: Extent, allocation: Allocation, durability: Durability) -> Io<()> {
+        self.medium.write_zeroes(extent, allocation, durability)
+    }
+
+    fn unmap(&self, extent: Extent) -> Io<()> {
+        self.medium.write_zeroes(extent, Allocation::MayRelease, Durability::Cached)
+    }
+
+    fn flush(&self) -> Io<()> {
+        self.medium.flush()
+    }
+
+    fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
+        // A device does not tell.
+        let mut runs = Runs::new(runs_max);
+        runs.push(extent.blocks().0, true);
+        Eventually::Now(self.medium.check(extent).map(|()| runs.into_vec()))
+    }
+
+    fn used(&self) -> Option<BlockCount> {
+        None
+    }
+
+    /// The device itself is made larger elsewhere; here the difference is taken into use.
+    fn resize(&self, capacity: Option<BlockCount>) -> Eventually<Result<BlockCount, ResizeError>> {
+        let shared = self.medium.shared().clone();
+        self.medium.pool().run(move || {
+            let room = seek(&*shared.file, SeekFrom::End(0)).map_err(block_error)? >> shared.spec.block_length.shift();
+            let asked = capacity.map_or(room, |capacity| capacity.0);
+            let now = shared.capacity_blocks.load(Ordering::Acquire);
+            if asked > room {
+                return Err(ResizeError::NoRoom { room, asked });
+            }
+            if asked < now {
+                return Err(ResizeError::Shrink { capacity: now, asked });
+            }
+            shared.capacity_blocks.fetch_max(asked, Ordering::AcqRel);
+            Ok(BlockCount(asked))
+        })
+    }
+
+    fn prefetch(&self, extent: Extent) {
+        self.medium.prefetch(extent);
+    }
+}
+
+/// What the kernel tells of the device's request queue (Documentation/ABI/stable/sysfs-block).
+#[derive(Debug, Default)]
+struct Queue {
+    discard_bytes_max: u64,
+    discard_granularity_bytes: u64,
+    write_zeroes_bytes_max: u64,
+}
+
+impl Queue {
+    fn read(device: u64) -> Queue {
+        let place = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+        // A partition has the queue of its disk.
+        let number = |name: &str| {
+            ["queue", "../queue"]
+                .iter()
+                .find_map(|queue| std::fs::read_to_string(format!("{place}/{queue}/{name}")).ok()?.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        Queue {
+            discard_bytes_max: number("discard_max_bytes"),
+            discard_granularity_bytes: number("discard_granularity"),
+            write_zeroes_bytes_max: number("write_zeroes_max_bytes"),
+        }
+    }
+
+    /// BLKDISCARD alone promises nothing about what is read afterwards; LBPRZ=1 promises zeroes. So both are needed: punching
+    /// a hole in a device writes zeroes with leave to deallocate.
+    fn releases(&self) -> bool {
+        self.discard_bytes_max > 0 && self.write_zeroes_bytes_max > 0
+    }
+}

@@ -1,0 +1,275 @@
+//! A regular file: sparse, made and grown to the size asked for, never cut short.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl, fstat, fstatfs, ftruncate};
+use rustix::io::{Errno, pread};
+
+use super::medium::{Medium, MediumSpec, block_error, retried};
+use super::node::{self, Node};
+use super::open::{OpenError, StoreSpec};
+use super::runs::Runs;
+use super::{
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
+    Extent, Io, Payload, ResizeError, bounce, lock,
+};
+
+#[derive(Debug)]
+pub struct FileDevice {
+    medium: Medium,
+    capabilities: Capabilities,
+    thin: bool,
+    growing: Arc<Mutex<()>>,
+}
+
+impl FileDevice {
+    pub fn open(path: &Path, direct_io: bool, spec: &StoreSpec) -> Result<FileDevice, OpenError> {
+        let (file, path, created) = open_or_create(path, spec)?;
+        // Only who holds the lock may take back what it made.
+        lock::exclusive(&file, &path, !spec.read_only)?;
+        FileDevice::prepare(file, &path, direct_io, spec, created).inspect_err(|_| {
+            if created {
+                let _ = std::fs::remove_file(&path);
+            }
+        })
+    }
+
+    fn prepare(
+        file: File,
+        path: &Path,
+        direct_io: bool,
+        spec: &StoreSpec,
+        created: bool,
+    ) -> Result<FileDevice, OpenError> {
+        let object = path.display();
+        let metadata = file.metadata().map_err(|error| node::refused(path, &error))?;
+        let has = metadata.len();
+        let size = spec.size.unwrap_or(has);
+        let capacity = spec.blocks(&object, size)?;
+        if size < has {
+            return Err(OpenError::new(
+                object,
+                format!("has {has} bytes, more than the size asked for ({size}), and is never cut short"),
+                format!("give a size of {has} or more, or another file"),
+            ));
+        }
+        if size > has && spec.read_only {
+            return Err(OpenError::new(
+                object,
+                format!("has {has} bytes, less than the size asked for ({size}), and is read-only"),
+                "give no size, or unset `read_only`",
+            ));
+        }
+        if !spec.read_only {
+            grow(&file, has, size, spec.thin).map_err(|error| growth_refused(path, error))?;
+        }
+        if created {
+            settle(&file, path).map_err(|error| node::refused(path, &error))?;
+        }
+        if direct_io {
+            set_direct(&file, path, spec.block_length)?;
+        }
+        let releases = spec.thin && punches_holes(&file, size);
+        let granularity = metadata.blksize().max(1) >> spec.block_length.shift();
+        let capabilities = Capabilities {
+            unmap: releases,
+            fast_zeroes: releases || zeroes_ranges(&file),
+            volatile_cache: true,
+            allocation_map: spec.thin,
+            read_only: spec.read_only,
+            unmap_granularity: BlockCount(granularity.max(1)),
+        };
+        let medium = MediumSpec {
+            path: path.to_owned(),
+            block_length: spec.block_length,
+            capacity,
+            read_only: spec.read_only,
+            direct_io,
+            releases,
+        };
+        let growing = Arc::default();
+        Ok(FileDevice { medium: Medium::new(file, medium), capabilities, thin: spec.thin, growing })
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn block_length(&self) -> BlockLength {
+        self.medium.block_length()
+    }
+
+    fn capacity(&self) -> BlockCount {
+        self.medium.capacity()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut> {
+        self.medium.read(extent, buffer)
+    }
+
+    fn write(&self, extent: Extent, data: Payload, durability: Durability) -> Io<()> {
+        self.medium.write(extent, data, durability)
+    }
+
+    fn write_zeroes(&self, extent: Extent, allocation: Allocation, durability: Durability) -> Io<()> {
+        self.medium.write_zeroes(extent, allocation, durability)
+    }
+
+    fn unmap(&self, extent: Extent) -> Io<()> {
+        self.medium.write_zeroes(extent, Allocation::MayRelease, Durability::Cached)
+    }
+
+    fn flush(&self) -> Io<()> {
+        self.medium.flush()
+    }
+
+    fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
+        if self.thin {
+            return self.medium.allocation(extent, runs_max);
+        }
+        let mut runs = Runs::new(runs_max);
+        runs.push(extent.blocks().0, true);
+        Eventually::Now(self.medium.check(extent).map(|()| runs.into_vec()))
+    }
+
+    fn used(&self) -> Option<BlockCount> {
+        // The file system counts its own metadata in: never tell more than there is.
+        let bytes = fstat(&*self.medium.shared().file).ok()?.st_blocks as u64 * STAT_BLOCK_BYTES;
+        let blocks = bytes.div_ceil(u64::from(self.block_length().bytes()));
+        Some(BlockCount(blocks).min(self.capacity()))
+    }
+
+    fn resize(&self, capacity: Option<BlockCount>) -> Eventually<Result<BlockCount, ResizeError>> {
+        let (shared, growing, thin) = (self.medium.shared().clone(), self.growing.clone(), self.thin);
+        self.medium.pool().run(move || {
+            let _one_at_a_time = growing.lock();
+            let shift = shared.spec.block_length.shift();
+            let now = shared.capacity_blocks.load(Ordering::Acquire);
+            let has = fstat(&*shared.file).map_err(block_error)?.st_size as u64;
+            let asked = capacity.map_or(has >> shift, |capacity| capacity.0);
+            if asked < now {
+                return Err(ResizeError::Shrink { capacity: now, asked });
+            }
+            // Somebody else may have made the file longer: that much is not ours to cut.
+            let size = asked.checked_mul(1 << shift).ok_or(BlockError::Io(libc::EFBIG))?.max(has);
+            if size > has && shared.spec.read_only {
+                return Err(ResizeError::NoRoom { room: has >> shift, asked });
+            }
+            if !shared.spec.read_only {
+                grow(&shared.file, has, size, thin).map_err(block_error)?;
+                shared.flusher.wrote();
+            }
+            shared.capacity_blocks.store(asked, Ordering::Release);
+            Ok(BlockCount(asked))
+        })
+    }
+
+    fn prefetch(&self, extent: Extent) {
+        self.medium.prefetch(extent);
+    }
+}
+
+/// The file, its path without links, and whether it is new.
+fn open_or_create(path: &Path, spec: &StoreSpec) -> Result<(File, PathBuf, bool), OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(!spec.read_only).mode(FILE_MODE);
+    let path = match Node::find(path)? {
+        Node::Exists(path) => path,
+        Node::Missing(path) if spec.read_only || spec.size.is_none() => {
+            let remedy = if spec.read_only { "create it first" } else { "give it a `size` to be created with" };
+            return Err(OpenError::new(path.display(), "does not exist", remedy));
+        }
+        Node::Missing(path) => match options.clone().create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path, true)),
+            // Another process was faster; the lock will tell which of us has it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => path,
+            Err(error) => return Err(node::refused(&path, &error)),
+        },
+    };
+    // Looked at before it is opened: opening a fifo or a device may do something.
+    let kind = path.metadata().map_err(|error| node::refused(&path, &error))?.file_type();
+    if !kind.is_file() {
+        let what = node::kind(kind);
+        let remedy =
+            if what == "a block device" { "name it with `device:`" } else { "give the path of a regular file" };
+        return Err(OpenError::new(path.display(), format!("is {what}, not a regular file"), remedy));
+    }
+    let file = options.open(&path).map_err(|error| node::refused(&path, &error))?;
+    Ok((file, path, false))
+}
+
+/// From `has` to `size` bytes, which are not fewer; with all of its space, unless `thin`.
+fn grow(file: &File, has: u64, size: u64, thin: bool) -> Result<(), Errno> {
+    assert!(size >= has, "a file is never cut short");
+    if !thin {
+        // Keeps what is there and extends the file.
+        return retried(|| fallocate(file, FallocateFlags::empty(), 0, size));
+    }
+    if size > has { retried(|| ftruncate(file, size)) } else { Ok(()) }
+}
+
+fn growth_refused(path: &Path, error: Errno) -> OpenError {
+    match error {
+        Errno::OPNOTSUPP => OpenError::new(
+            path.display(),
+            "is on a file system that cannot reserve space",
+            "set `thin: true` or use another file system",
+        ),
+        error => node::refused(path, &error.into()),
+    }
+}
+
+/// A new file and its name survive a crash from here on.
+fn settle(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+fn set_direct(file: &File, path: &Path, block_length: BlockLength) -> Result<(), OpenError> {
+    let set = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
+    if set.is_err() {
+        let cause = "is on a file system without direct I/O";
+        return Err(OpenError::new(path.display(), cause, "set `direct_io: false` or use another file system"));
+    }
+    // Ask for one block: the only sure way to learn what the file system below insists on.
+    let read = bounce::Bounce::default().with(|aligned| {
+        retried(|| pread(file, &mut aligned[..block_length.bytes() as usize], u64::from(block_length.bytes())))
+    });
+    match read {
+        Ok(_) => Ok(()),
+        Err(Errno::INVAL) => Err(OpenError::new(
+            path.display(),
+            format!("is on a medium that does no direct I/O in blocks of {}", block_length.bytes()),
+            "set `block_size: 4096` or `direct_io: false`",
+        )),
+        Err(error) => Err(node::refused(path, &error.into())),
+    }
+}
+
+/// Behind the end there is nothing to lose: ask there.
+fn punches_holes(file: &File, size: u64) -> bool {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let behind = size.next_multiple_of(PROBE_BYTES);
+    retried(|| fallocate(file, flags, behind, PROBE_BYTES)) != Err(Errno::OPNOTSUPP)
+}
+
+fn zeroes_ranges(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|stat| ZERO_RANGE_FILE_SYSTEMS.contains(&(stat.f_type as u32)))
+}
+
+/// Volumes hold other people's data.
+const FILE_MODE: u32 = 0o600;
+/// stat(2): st_blocks counts units of 512 bytes, whatever the file system.
+const STAT_BLOCK_BYTES: u64 = 512;
+const PROBE_BYTES: u64 = 1 << 16;
+/// FALLOC_FL_ZERO_RANGE cannot be tried without doing it. statfs(2): ext4, XFS, Btrfs.
+const ZERO_RANGE_FILE_SYSTEMS: [u32; 3] = [0xef53, 0x5846_5342, 0x9123_683e];

@@ -1,0 +1,429 @@
+//! What `file` and `device` share: reads and writes of an open descriptor that never hold up the caller's thread.
+//!
+//! ```text
+//!   read   page cache (RWF_NOWAIT) ──► Now        write   RWF_NOWAIT, where the file system knows it ──► Now
+//!             └─ not all of it there ─► pool                 └─ pool; RWF_DSYNC for durable ones
+//!   A file system in memory is always answered Now; direct I/O never.
+//! ```
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstatfs, seek};
+use rustix::io::{Errno, ReadWriteFlags, pread, pwritev2};
+use smallvec::SmallVec;
+
+use super::bounce::{self, Bounce};
+use super::flusher::Flusher;
+use super::pool::Pool;
+use super::runs::Runs;
+use super::sys;
+use super::{
+    Allocation, AllocationRun, BlockCount, BlockError, BlockLength, Durability, Eventually, Extent, Io, Payload,
+};
+
+/// What is known of the descriptor when it is opened.
+#[derive(Clone, Debug)]
+pub struct MediumSpec {
+    pub path: PathBuf,
+    pub block_length: BlockLength,
+    pub capacity: BlockCount,
+    pub read_only: bool,
+    /// O_DIRECT is set.
+    pub direct_io: bool,
+    /// Holes may be punched.
+    pub releases: bool,
+}
+
+#[derive(Debug)]
+pub struct Medium {
+    shared: Arc<Shared>,
+    pool: Pool,
+}
+
+/// The part that goes along to the blocking threads.
+#[derive(Debug)]
+pub struct Shared {
+    pub file: Arc<File>,
+    pub spec: MediumSpec,
+    pub capacity_blocks: AtomicU64,
+    pub flusher: Flusher,
+    in_memory: bool,
+    bounce: Option<Bounce>,
+    // Found out by trying; a file system that does not know a thing never will.
+    knows_read_now: AtomicBool,
+    knows_write_now: AtomicBool,
+    knows_zero_range: AtomicBool,
+}
+
+impl Medium {
+    pub fn new(file: File, spec: MediumSpec) -> Medium {
+        let in_memory = fstatfs(&file).is_ok_and(|stat| IN_MEMORY.contains(&(stat.f_type as u32)));
+        let file = Arc::new(file);
+        let (synced, path) = (file.clone(), spec.path.clone());
+        let flusher = Flusher::new(move || {
+            retried(|| rustix::fs::fdatasync(&*synced)).map_err(|error| {
+                tracing::error!(store = %path.display(), %error, "data written was lost; flushes fail until it is opened again");
+                block_error(error)
+            })
+        });
+        let shared = Shared {
+            file,
+            capacity_blocks: AtomicU64::new(spec.capacity.0),
+            flusher,
+            in_memory: in_memory && !spec.direct_io,
+            bounce: spec.direct_io.then(Bounce::default),
+            knows_read_now: AtomicBool::new(true),
+            knows_write_now: AtomicBool::new(true),
+            knows_zero_range: AtomicBool::new(true),
+            spec,
+        };
+        Medium { shared: Arc::new(shared), pool: Pool::default() }
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub fn block_length(&self) -> BlockLength {
+        self.shared.spec.block_length
+    }
+
+    pub fn capacity(&self) -> BlockCount {
+        BlockCount(self.shared.capacity_blocks.load(Ordering::Acquire))
+    }
+
+    pub fn read(&self, extent: Extent, mut buffer: BytesMut) -> Io<BytesMut> {
+        if let Err(error) = self.check(extent) {
+            return Eventually::Now(Err(error));
+        }
+        let (offset, bytes) = self.range(extent);
+        let end = buffer.len() + bytes;
+        buffer.reserve(bytes);
+        match self.shared.read_now(offset, bytes, &mut buffer) {
+            Err(error) => Eventually::Now(Err(error)),
+            Ok(()) if buffer.len() == end => Eventually::Now(Ok(buffer)),
+            Ok(()) => {
+                let shared = self.shared.clone();
+                self.pool.run(move || {
+                    let left = end - buffer.len();
+                    shared.read_waiting(offset + (bytes - left) as u64, left, &mut buffer)?;
+                    Ok(buffer)
+                })
+            }
+        }
+    }
+
+    pub fn write(&self, extent: Extent, data: Payload, durability: Durability) -> Io<()> {
+        if let Err(error) = self.check_write(extent) {
+            return Eventually::Now(Err(error));
+        }
+        let (offset, bytes) = self.range(extent);
+        assert_eq!(bytes as u64, data.len(), "the data is as long as the extent");
+        let written = match self.shared.write_now(offset, &data, durability) {
+            Err(error) => return Eventually::Now(Err(error)),
+            Ok(written) if written == data.len() => return Eventually::Now(Ok(())),
+            Ok(written) => written,
+        };
+        let shared = self.shared.clone();
+        self.pool.run(move || {
+            let rest = data.slice(written, data.len() - written);
+            match durability {
+                Durability::Cached => shared.write_waiting(offset + written, &rest, ReadWriteFlags::empty()),
+                Durability::Durable => shared.write_durable(offset + written, &rest),
+            }
+        })
+    }
+
+    pub fn write_zeroes(&self, extent: Extent, allocation: Allocation, durability: Durability) -> Io<()> {
+        if let Err(error) = self.check_write(extent) {
+            return Eventually::Now(Err(error));
+        }
+        if extent.is_empty() {
+            return Eventually::Now(Ok(()));
+        }
+        let (offset, bytes) = self.range(extent);
+        if self.shared.in_memory && bytes <= INLINE_BYTES_MAX {
+            return Eventually::Now(self.shared.clear_waiting(offset, bytes as u64, allocation));
+        }
+        let shared = self.shared.clone();
+        let cleared = self.pool.run(move || shared.clear_waiting(offset, bytes as u64, allocation));
+        match durability {
+            Durability::Cached => cleared,
+            Durability::Durable => {
+                let flusher = self.shared.flusher.clone();
+                Eventually::later(async move {
+                    cleared.await?;
+                    flusher.flush().await
+                })
+            }
+        }
+    }
+
+    pub fn flush(&self) -> Io<()> {
+        if self.shared.in_memory {
+            return Eventually::Now(Ok(()));
+        }
+        self.shared.flusher.flush()
+    }
+
+    /// The map that the file system tells. Blocks zeroed but kept count as unmapped where it holds them as "unwritten".
+    pub fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
+        if let Err(error) = self.check(extent) {
+            return Eventually::Now(Err(error));
+        }
+        let (offset, bytes) = self.range(extent);
+        let shared = self.shared.clone();
+        self.pool.run(move || shared.allocation(offset, bytes as u64, runs_max))
+    }
+
+    pub fn prefetch(&self, extent: Extent) {
+        let (offset, bytes) = self.range(extent);
+        let bytes = std::num::NonZeroU64::new(bytes.min(PREFETCH_BYTES_MAX) as u64);
+        if let (Ok(()), Some(bytes), false) = (self.check(extent), bytes, self.shared.spec.direct_io) {
+            let shared = self.shared.clone();
+            self.pool.run_if_idle(move || {
+                // Advice: when it is not taken, nothing is lost.
+                let _ = fadvise(&*shared.file, offset, Some(bytes), Advice::WillNeed);
+            });
+        }
+    }
+
+    pub fn check(&self, extent: Extent) -> Result<(), BlockError> {
+        if extent.end().0 > self.capacity().0 { Err(BlockError::OutOfRange) } else { Ok(()) }
+    }
+
+    fn check_write(&self, extent: Extent) -> Result<(), BlockError> {
+        if self.shared.spec.read_only { Err(BlockError::ReadOnly) } else { self.check(extent) }
+    }
+
+    fn range(&self, extent: Extent) -> (u64, usize) {
+        (extent.byte_offset(self.block_length()), extent.byte_length(self.block_length()) as usize)
+    }
+}
+
+impl Shared {
+    /// Append what can be had without waiting: all, some or nothing.
+    fn read_now(&self, offset: u64, bytes: usize, buffer: &mut BytesMut) -> Result<(), BlockError> {
+        if bytes > INLINE_BYTES_MAX || self.bounce.is_some() {
+            return Ok(());
+        }
+        if self.in_memory {
+            return self.read_waiting(offset, bytes, buffer);
+        }
+        if bytes == 0 || !self.knows_read_now.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match sys::read_append(&self.file, buffer, bytes, offset, true) {
+            // The end of the file is for the blocking read to tell: some kernels answer 0 for "not now".
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                self.knows_read_now.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(block_error(error)),
+        }
+    }
+
+    /// Append all of it.
+    fn read_waiting(&self, offset: u64, bytes: usize, buffer: &mut BytesMut) -> Result<(), BlockError> {
+        let mut done = 0;
+        while done < bytes {
+            let at = offset + done as u64;
+            let read = retried(|| match &self.bounce {
+                None => sys::read_append(&self.file, buffer, bytes - done, at, false),
+                Some(bounce) => bounce.with(|aligned| {
+                    let aligned = &mut aligned[..(bytes - done).min(bounce::BUFFER_BYTES)];
+                    let read = pread(&*self.file, &mut *aligned, at)?;
+                    buffer.extend_from_slice(&aligned[..read]);
+                    Ok(read)
+                }),
+            })
+            .map_err(block_error)?;
+            if read == 0 {
+                // Somebody cut the file short: the blocks are lost, not zero.
+                tracing::error!(store = %self.spec.path.display(), offset = at, "ends before its capacity");
+                return Err(BlockError::Medium);
+            }
+            done += read;
+        }
+        Ok(())
+    }
+
+    /// How many bytes could be written without waiting.
+    fn write_now(&self, offset: u64, data: &Payload, durability: Durability) -> Result<u64, BlockError> {
+        if data.is_empty() || data.len() > INLINE_BYTES_MAX as u64 || self.bounce.is_some() {
+            return Ok(0);
+        }
+        if self.in_memory {
+            return self.write_waiting(offset, data, ReadWriteFlags::empty()).map(|()| data.len());
+        }
+        if durability == Durability::Durable || !self.knows_write_now.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        match self.write_some(offset, data, ReadWriteFlags::NOWAIT) {
+            Ok(written) => {
+                self.flusher.wrote();
+                Ok(written)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                self.knows_write_now.store(false, Ordering::Relaxed);
+                Ok(0)
+            }
+            Err(error) => Err(block_error(error)),
+        }
+    }
+
+    fn write_waiting(&self, offset: u64, data: &Payload, flags: ReadWriteFlags) -> Result<(), BlockError> {
+        let mut done = 0;
+        while done < data.len() {
+            let rest = data.slice(done, data.len() - done);
+            match retried(|| self.write_some(offset + done, &rest, flags)).map_err(block_error)? {
+                0 => return Err(BlockError::Medium),
+                written => done += written,
+            }
+        }
+        self.flusher.wrote();
+        Ok(())
+    }
+
+    fn write_durable(&self, offset: u64, data: &Payload) -> Result<(), BlockError> {
+        self.write_waiting(offset, data, ReadWriteFlags::DSYNC).inspect_err(|&error| {
+            // The call either could not write or could not sync, and only the latter may have lost what others wrote.
+            if self.write_waiting(offset, data, ReadWriteFlags::empty()).is_ok() {
+                self.flusher.fail(error);
+            }
+        })
+    }
+
+    /// One system call.
+    fn write_some(&self, offset: u64, data: &Payload, flags: ReadWriteFlags) -> Result<u64, Errno> {
+        if let Some(bounce) = &self.bounce
+            && !data.pieces().iter().all(|piece| bounce::is_aligned(piece, self.spec.block_length.bytes() as usize))
+        {
+            return bounce.with(|aligned| {
+                let mut filled = 0;
+                for piece in data.pieces() {
+                    let take = piece.len().min(aligned.len() - filled);
+                    aligned[filled..filled + take].copy_from_slice(&piece[..take]);
+                    filled += take;
+                }
+                Ok(pwritev2(&*self.file, &[IoSlice::new(&aligned[..filled])], offset, flags)? as u64)
+            });
+        }
+        let pieces: SmallVec<[IoSlice; 8]> =
+            data.pieces().iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
+        Ok(pwritev2(&*self.file, &pieces, offset, flags)? as u64)
+    }
+
+    /// Make a range (not empty) read as zeroes by the cheapest means that does what `allocation` says.
+    fn clear_waiting(&self, offset: u64, bytes: u64, allocation: Allocation) -> Result<(), BlockError> {
+        let means = |flags| retried(|| fallocate(&*self.file, flags | FallocateFlags::KEEP_SIZE, offset, bytes));
+        let result = match allocation {
+            // Blocks of the file system that lie only partly within are zeroed there, not released.
+            Allocation::MayRelease if self.spec.releases => means(FallocateFlags::PUNCH_HOLE),
+            _ if self.knows_zero_range.load(Ordering::Relaxed) => {
+                means(FallocateFlags::ZERO_RANGE).inspect_err(|&error| {
+                    if error == Errno::OPNOTSUPP {
+                        self.knows_zero_range.store(false, Ordering::Relaxed);
+                    }
+                })
+            }
+            _ => Err(Errno::OPNOTSUPP),
+        };
+        match result {
+            Ok(()) => self.flusher.wrote(),
+            Err(Errno::OPNOTSUPP) => self.write_zeroes_as_data(offset, bytes)?,
+            Err(error) => return Err(block_error(error)),
+        }
+        Ok(())
+    }
+
+    fn write_zeroes_as_data(&self, offset: u64, bytes: u64) -> Result<(), BlockError> {
+        let mut zeroes = Payload::default();
+        while zeroes.len() < ZEROES_BYTES_MAX.min(bytes) {
+            zeroes.push(Bytes::from_static(&ZEROES));
+        }
+        let mut done = 0;
+        while done < bytes {
+            zeroes.truncate(bytes - done);
+            self.write_waiting(offset + done, &zeroes, ReadWriteFlags::empty())?;
+            done += zeroes.len();
+        }
+        Ok(())
+    }
+
+    fn allocation(&self, offset: u64, bytes: u64, runs_max: usize) -> Result<Vec<AllocationRun>, BlockError> {
+        let (shift, block, end) =
+            (self.spec.block_length.shift(), u64::from(self.spec.block_length.bytes()), offset + bytes);
+        // From here to the end there is nothing of the kind looked for: ENXIO (lseek(2)).
+        let find = |from| match seek(&*self.file, from) {
+            Ok(at) => Ok(at.min(end)),
+            Err(Errno::NXIO) => Ok(end),
+            Err(error) => Err(error),
+        };
+        let mut runs = Runs::new(runs_max);
+        let mut at = offset;
+        while at < end {
+            let data = match find(SeekFrom::Data(at)) {
+                Ok(data) => data,
+                // A file system without holes.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(error) => return Err(block_error(error)),
+            };
+            // A block is mapped as soon as one byte of it is.
+            let mapped = data - data % block;
+            if !runs.push((mapped - at) >> shift, false) || data == end {
+                break;
+            }
+            let hole = find(SeekFrom::Hole(data)).map_err(block_error)?.max(data + 1);
+            let unmapped = hole.next_multiple_of(block).min(end);
+            if !runs.push((unmapped - mapped) >> shift, true) {
+                break;
+            }
+            at = unmapped;
+        }
+        Ok(runs.into_vec())
+    }
+}
+
+/// Errors of system calls as the layers above know them.
+pub fn block_error(error: Errno) -> BlockError {
+    match error {
+        Errno::NOSPC | Errno::DQUOT => BlockError::NoSpace,
+        // ENODATA is the block layer's word for a medium error.
+        Errno::IO | Errno::NODATA => BlockError::Medium,
+        Errno::ROFS | Errno::PERM => BlockError::ReadOnly,
+        other => BlockError::Io(other.raw_os_error()),
+    }
+}
+
+pub fn retried<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Copying more than this on the caller's thread would hold up its other sessions: some 100 µs.
+const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Pieces in one system call: UIO_MAXIOV.
+const PIECES_MAX: usize = 1024;
+/// Read ahead at most this much on one request, lest it push everything else out of the cache.
+const PREFETCH_BYTES_MAX: usize = 8 << 20;
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+/// Zeroes written by one call.
+const ZEROES_BYTES_MAX: u64 = 1 << 20;
+/// statfs(2): tmpfs, ramfs. They have no medium to wait for, and older kernels do not know RWF_NOWAIT there.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
