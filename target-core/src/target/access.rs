@@ -17,26 +17,31 @@ pub enum Refusal {
 }
 
 impl TargetConfig {
-    /// The rule under which `initiator` may log in. Ask once its address is known, and again with the CHAP user when
-    /// there is one: before that (`user` is `None`) a rule's `users` are not looked at.
+    /// The first rule that fits. Ask once the initiator's address is known, and again with its CHAP user when there is
+    /// one: before that (`user` is `None`) a rule's `users` are not looked at.
     pub fn admit(&self, initiator: &str, address: IpAddr, user: Option<&str>) -> Result<&AclRule, Refusal> {
-        let (index, rule) = self
-            .acl
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.initiators.iter().any(|pattern| pattern.matches(initiator)))
-            .ok_or(Refusal::NotNamed { rules: self.acl.len() })?;
         let address = address.to_canonical();
-        if !rule.networks.is_empty() && !rule.networks.iter().any(|network| network.contains(&address)) {
-            let networks = rule.networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Err(Refusal::Network { rule: index, address, networks });
-        }
-        match (&rule.users, user) {
-            (Some(allowed), Some(user)) if !allowed.iter().any(|name| name == user) => {
-                Err(Refusal::User { rule: index, user: user.to_owned() })
+        // Of several refusals, that of the rule that came nearest is told.
+        let mut nearest = Refusal::NotNamed { rules: self.acl.len() };
+        for (index, rule) in self.acl.iter().enumerate() {
+            if !rule.initiators.iter().any(|pattern| pattern.matches(initiator)) {
+                continue;
             }
-            _ => Ok(rule),
+            if !rule.networks.is_empty() && !rule.networks.iter().any(|network| network.contains(&address)) {
+                if matches!(nearest, Refusal::NotNamed { .. }) {
+                    let networks = rule.networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    nearest = Refusal::Network { rule: index, address, networks };
+                }
+                continue;
+            }
+            match (&rule.users, user) {
+                (Some(allowed), Some(user)) if !allowed.iter().any(|name| name == user) => {
+                    nearest = Refusal::User { rule: index, user: user.to_owned() };
+                }
+                _ => return Ok(rule),
+            }
         }
+        Err(nearest)
     }
 
     /// The LUNs an initiator sees under `rule`.
@@ -137,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_names_the_initiator_decides() {
-        let target = target(vec![rule("iqn.a*", &["10.0.0.0/8"], None), rule("*", &[], None)]);
+    fn the_first_rule_that_fits_decides() {
+        let target = target(vec![rule("iqn.a*", &["10.0.0.0/8"], None), rule("iqn.b", &[], None)]);
         let inside = "10.1.2.3".parse().expect("an address");
         let outside: IpAddr = "192.0.2.1".parse().expect("an address");
         assert_eq!(target.admit("iqn.abc", inside, None), Ok(&target.acl[0]));

@@ -9,15 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+pub use iscsi_proto::types::IscsiName;
 use uuid::Uuid;
 
 use crate::block::BlockLength;
 
 /// Key of the `volumes` section.
 pub type VolumeName = Arc<str>;
-
-/// An `iqn.`, `eui.` or `naa.` name in its normalized (lower-case) form, RFC 7143 §4.2.7.
-pub type IscsiName = Arc<str>;
 
 /// What a LUN means to one initiator; the keys are at most [`LUN_MAX`].
 pub type LunMap = BTreeMap<u16, VolumeName>;
@@ -157,7 +155,7 @@ pub struct TargetConfig {
     pub alias: Option<String>,
     /// `None`: AuthMethod=None.
     pub auth: Option<Auth>,
-    /// The first rule that names the initiator decides; at least one. See [`super::access`].
+    /// The first rule that fits decides; at least one. See [`super::access`].
     pub acl: Vec<AclRule>,
     /// Unless the rule has a map of its own.
     pub luns: LunMap,
@@ -170,7 +168,7 @@ pub struct TargetConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclRule {
-    /// The rule applies where one of these matches the initiator's name; at least one.
+    /// One of these must match the initiator's name; at least one.
     pub initiators: Vec<NamePattern>,
     /// Where it must come from. Empty: anywhere.
     pub networks: Vec<IpNet>,

@@ -1,0 +1,62 @@
+//! The configuration file: read whole, every fault reported at once, and what comes out is typed and resolved.
+//!
+//! ```text
+//!   text ──► document::read ──► raw::RawConfig ──► convert::config ──► target_core's Config
+//!               │ keys, kinds                          │ meaning, references, secrets
+//!               └──────────────► fault::Findings ◄─────┘ ──► lines ──► ConfigErrors
+//! ```
+
+mod convert;
+mod document;
+mod fault;
+mod raw;
+mod secrets;
+mod target;
+mod volume;
+
+use std::fs;
+use std::path::Path;
+
+use target_core::target::config::Config;
+
+pub use fault::{ConfigErrors, Fault};
+use fault::{Findings, Place};
+
+/// A configuration to run with, and what is unwise about it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Fault>,
+}
+
+/// Relative paths in the file are taken from the directory it is in.
+pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
+    let mut findings = Findings::default();
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let base = match file.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let loaded = parse(&text, base, &mut findings);
+            match loaded {
+                Some(config) if findings.faults.is_empty() => Ok(Loaded { config, warnings: findings.warnings }),
+                _ => Err(ConfigErrors { file: file.to_owned(), faults: findings.faults }),
+            }
+        }
+        Err(error) => {
+            findings.fault(&Place::root(), format!("cannot be read: {error}"), "name a readable file with -c");
+            Err(ConfigErrors { file: file.to_owned(), faults: findings.faults })
+        }
+    }
+}
+
+fn parse(text: &str, base: &Path, findings: &mut Findings) -> Option<Config> {
+    let config = document::read(text, findings).and_then(|raw| convert::config(raw, base, findings));
+    document::number_lines(text, &mut findings.faults);
+    document::number_lines(text, &mut findings.warnings);
+    config
+}
+
+#[cfg(test)]
+mod tests;
