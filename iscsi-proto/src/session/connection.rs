@@ -1,0 +1,752 @@
+//! One connection in full feature phase: PDUs and `now` in, events and PDUs out.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::command_window::{Arrival, CommandWindow};
+use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
+use super::task::{Answer, CommandArrived, Event, Phase, Task};
+use super::transfer::{DataOutFields, Inbound, Step, TransferFault};
+use crate::framer::RawPdu;
+use crate::pdu::{self, Request, Response};
+use crate::types::{CmdSn, DataSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
+
+/// What login negotiated, and the bounds the target sets itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub initial_r2t: bool,
+    pub immediate_data: bool,
+    pub first_burst_length: u32,
+    pub max_burst_length: u32,
+    pub max_outstanding_r2t: u16,
+    /// The initiator's MaxRecvDataSegmentLength: what one Data-In may carry.
+    pub data_in_segment_max: u32,
+    /// Commands outstanding at once; the CmdSN window.
+    pub queue_depth: u32,
+    /// Bytes of Data-Out that all commands together may have solicited and not yet finished with. One command alone may
+    /// exceed it, so that there is always progress.
+    pub solicited_bytes_max: u64,
+    pub keepalive: Option<KeepaliveTimes>,
+    /// RFC 7144: 2 admits its task management functions.
+    pub protocol_level: u8,
+}
+
+/// Immediate commands and task management requests outstanding at once. They bypass the CmdSN window, so they have a
+/// bound of their own; initiators keep one or two. Beyond it: Reject "too many immediate commands".
+const IMMEDIATE_MAX: usize = 32;
+
+/// The connection can't go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    #[error("protocol error: expected {expected}, got {got}")]
+    Protocol { expected: &'static str, got: String },
+    #[error("no answer to a NOP-In within the keepalive timeout")]
+    Silent,
+}
+
+/// ITTs are the initiator's to choose; they only slow down its own session, so a cheap hash does.
+#[derive(Default)]
+struct TagHasher(u64);
+
+impl std::hash::Hasher for TagHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+type TaskTable = HashMap<InitiatorTaskTag, Task, BuildHasherDefault<TagHasher>>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Settings,
+    window: CommandWindow<Ordered>,
+    stat_sn: StatSn,
+    tasks: TaskTable,
+    immediate_outstanding: usize,
+    /// Bounded by the CmdSN window and `IMMEDIATE_MAX`.
+    events: VecDeque<Event>,
+    /// PDUs to send. The shell stops asking for events while `backlog` is high, which bounds it.
+    transmit: VecDeque<Response>,
+    backlog_bytes: usize,
+    next_tag: u32,
+    keepalive: Option<Keepalive>,
+    /// Commands that want R2Ts but found `solicited_bytes_max` used up.
+    starved: VecDeque<InitiatorTaskTag>,
+    solicited_bytes: u64,
+}
+
+/// What waits in the CmdSN window for its turn.
+#[derive(Debug)]
+enum Ordered {
+    Command(pdu::ScsiCommand),
+    TaskManagement(pdu::TaskManagementRequest),
+    Text(pdu::TextRequest),
+    Logout(pdu::LogoutRequest),
+    Ping(pdu::NopOut),
+    /// Aborted before it came.
+    Void,
+}
+
+impl Connection {
+    /// Right after the last Login Response; the next command carries `exp_cmd_sn`, the next status `stat_sn`.
+    pub fn new(settings: Settings, exp_cmd_sn: CmdSn, stat_sn: StatSn, now: Instant) -> Connection {
+        Connection {
+            window: CommandWindow::new(exp_cmd_sn, settings.queue_depth),
+            stat_sn,
+            tasks: TaskTable::default(),
+            immediate_outstanding: 0,
+            events: VecDeque::new(),
+            transmit: VecDeque::new(),
+            backlog_bytes: 0,
+            next_tag: 0,
+            keepalive: settings.keepalive.map(|times| Keepalive::new(times, now)),
+            starved: VecDeque::new(),
+            solicited_bytes: 0,
+            settings,
+        }
+    }
+
+    // ── in ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// One whole PDU off the socket.
+    pub fn receive(&mut self, raw: RawPdu, now: Instant) -> Result<(), ConnectionError> {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard(now);
+        }
+        if raw.data_digest_failed() {
+            self.reject(&raw, pdu::RejectReason::DATA_DIGEST_ERROR);
+            return self.recover_from_lost_payload(&raw);
+        }
+        match Request::decode(&raw) {
+            Ok(Request::ScsiCommand(command)) => self.receive_command(command, &raw),
+            Ok(Request::DataOut(data)) => self.receive_data_out(data, &raw),
+            Ok(Request::TaskManagement(request)) => {
+                self.receive_ordered(request.immediate, request.cmd_sn, Ordered::TaskManagement(request), &raw)
+            }
+            Ok(Request::NopOut(nop)) => self.receive_nop_out(nop, &raw),
+            Ok(Request::Text(text)) => self.receive_ordered(text.immediate, text.cmd_sn, Ordered::Text(text), &raw),
+            Ok(Request::Logout(logout)) => {
+                self.receive_ordered(logout.immediate, logout.cmd_sn, Ordered::Logout(logout), &raw)
+            }
+            // ErrorRecoveryLevel=0: there is nothing to ask for again.
+            Ok(Request::Snack(_)) => self.reject(&raw, pdu::RejectReason::COMMAND_NOT_SUPPORTED),
+            Ok(Request::Login(_)) => {
+                return Err(ConnectionError::Protocol { expected: "a full feature phase PDU", got: "Login Request".into() });
+            }
+            Err(error) => self.reject(&raw, error.reject_reason()),
+        }
+        Ok(())
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        match self.keepalive.as_mut().map_or(Verdict::Alive, |keepalive| keepalive.verdict(now)) {
+            Verdict::Alive => {}
+            Verdict::Dead => return Err(ConnectionError::Silent),
+            Verdict::Ask => {
+                let target_transfer_tag = self.new_tag();
+                self.send(Response::NopIn(pdu::NopIn {
+                    lun: Lun::ZERO,
+                    initiator_task_tag: InitiatorTaskTag::RESERVED,
+                    target_transfer_tag,
+                    // "the StatSN field will contain … the next StatSN. However, StatSN … is not advanced" (RFC 7143 §11.19.3)
+                    stat_sn: self.stat_sn,
+                    exp_cmd_sn: self.window.expected(),
+                    max_cmd_sn: self.window.maximum(),
+                    data: Bytes::new(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    // ── out ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Response> {
+        let response = self.transmit.pop_front()?;
+        self.backlog_bytes -= wire_length(&response);
+        Some(response)
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.keepalive.as_ref().map(Keepalive::next_timeout)
+    }
+
+    /// Bytes queued and not yet polled.
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    pub fn has_task(&self, task: InitiatorTaskTag) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
+    pub fn task_lun(&self, task: InitiatorTaskTag) -> Option<Lun> {
+        self.tasks.get(&task).map(|task| task.lun)
+    }
+
+    pub fn task_tags(&self) -> Vec<InitiatorTaskTag> {
+        self.tasks.keys().copied().collect()
+    }
+
+    pub fn outstanding(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn expected_cmd_sn(&self) -> CmdSn {
+        self.window.expected()
+    }
+
+    // ── the shell's answers ───────────────────────────────────────────────────────────────────────────────────────
+
+    /// The device wants the first `wanted` bytes of the command's data; [`Event::Data`] follows.
+    pub fn solicit(&mut self, task: InitiatorTaskTag, wanted: u64) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        let Phase::Arrived(inbound) = &mut entry.phase else { return };
+        inbound.want(wanted.min(u64::from(entry.expected_data_transfer_length)) as u32);
+        let inbound = std::mem::replace(inbound, Inbound::new(Bytes::new(), None));
+        let missing = u64::from(inbound.missing());
+        entry.phase = Phase::Collecting(inbound);
+        if self.reserve(task, missing) {
+            self.collect(task);
+        }
+    }
+
+    /// The command has ended. Data-In, status and residual go out, or wait for the initiator's F bits.
+    pub fn respond(&mut self, task: InitiatorTaskTag, answer: Answer) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        match std::mem::replace(&mut entry.phase, Phase::Executing { r2ts_sent: 0 }) {
+            Phase::Arrived(mut inbound) | Phase::Collecting(mut inbound) if !inbound.is_quiet() => {
+                inbound.discard();
+                entry.phase = Phase::Ending(inbound, answer);
+            }
+            Phase::Arrived(inbound) | Phase::Collecting(inbound) | Phase::Ending(inbound, _) => {
+                self.finish(task, answer, inbound.r2ts_sent());
+            }
+            Phase::Executing { r2ts_sent } => self.finish(task, answer, r2ts_sent),
+        }
+    }
+
+    /// Forget the task without a response. False: there is none.
+    pub fn abort(&mut self, task: InitiatorTaskTag) -> bool {
+        self.remove(task).is_some()
+    }
+
+    /// ABORT TASK for a command that never came: "consider the CmdSN … as received" (RFC 7143 §11.6.1). False: not in the window.
+    pub fn abort_unseen(&mut self, ref_cmd_sn: CmdSn) -> bool {
+        let forgotten = self.window.forget(ref_cmd_sn, Ordered::Void);
+        self.take_ordered();
+        forgotten
+    }
+
+    pub fn respond_task_management(
+        &mut self,
+        request: &pdu::TaskManagementRequest,
+        response: pdu::TaskManagementResponseCode,
+        additional_information: [u8; 3],
+    ) {
+        if request.immediate {
+            self.immediate_outstanding -= 1;
+        }
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::TaskManagement(pdu::TaskManagementResponse {
+            response,
+            additional_information,
+            initiator_task_tag: request.initiator_task_tag,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+        }));
+    }
+
+    /// `target_transfer_tag`: reserved with the last part of an answer.
+    pub fn respond_text(
+        &mut self,
+        request: &pdu::TextRequest,
+        target_transfer_tag: TargetTransferTag,
+        final_: bool,
+        continue_: bool,
+        data: Bytes,
+    ) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::Text(pdu::TextResponse {
+            final_,
+            continue_,
+            lun: request.lun,
+            initiator_task_tag: request.initiator_task_tag,
+            target_transfer_tag,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data,
+        }));
+    }
+
+    pub fn respond_logout(&mut self, request: &pdu::LogoutRequest, response: pdu::LogoutResponseCode) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::Logout(pdu::LogoutResponse {
+            response,
+            initiator_task_tag: request.initiator_task_tag,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            time2wait: 0,
+            time2retain: 0,
+        }));
+    }
+
+    pub fn send_async_message(&mut self, event: pdu::AsyncEvent, parameters: [u16; 3]) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::AsyncMessage(pdu::AsyncMessage {
+            lun: Lun::ZERO,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            async_event: event,
+            async_vcode: 0,
+            parameter1: parameters[0],
+            parameter2: parameters[1],
+            parameter3: parameters[2],
+            data: Bytes::new(),
+        }));
+    }
+
+    // ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn receive_command(&mut self, command: pdu::ScsiCommand, raw: &RawPdu) {
+        if let Err(reason) = self.check_command(&command) {
+            return self.reject(raw, reason);
+        }
+        if command.immediate {
+            return match self.immediate_outstanding < IMMEDIATE_MAX {
+                true => self.start_command(command),
+                false => self.reject(raw, pdu::RejectReason::TOO_MANY_IMMEDIATE_COMMANDS),
+            };
+        }
+        match self.window.arrive(command.cmd_sn) {
+            Arrival::InOrder => {
+                self.start_command(command);
+                self.take_ordered();
+            }
+            Arrival::Early => self.window.hold(command.cmd_sn, Ordered::Command(command)),
+            Arrival::Ignore => {}
+        }
+    }
+
+    fn check_command(&self, command: &pdu::ScsiCommand) -> Result<(), pdu::RejectReason> {
+        let immediate_data = command.data.len() as u64;
+        let unsolicited_max = u64::from(self.settings.first_burst_length.min(command.expected_data_transfer_length));
+        // "Sending … immediate data when ImmediateData=No is a protocol error", as is data beyond FirstBurstLength
+        // (RFC 7143 §13.11, §13.14), or without the W bit.
+        let data_is_allowed = command.write && self.settings.immediate_data && immediate_data <= unsolicited_max;
+        if immediate_data > 0 && !data_is_allowed {
+            return Err(pdu::RejectReason::PROTOCOL_ERROR);
+        }
+        // F=0 announces unsolicited Data-Out PDUs, which InitialR2T=Yes forbids.
+        if !command.final_ && (self.settings.initial_r2t || !command.write) {
+            return Err(pdu::RejectReason::INVALID_PDU_FIELD);
+        }
+        if command.initiator_task_tag.is_reserved() {
+            return Err(pdu::RejectReason::INVALID_PDU_FIELD);
+        }
+        match self.tasks.contains_key(&command.initiator_task_tag) {
+            true => Err(pdu::RejectReason::TASK_IN_PROGRESS),
+            false => Ok(()),
+        }
+    }
+
+    fn start_command(&mut self, mut request: pdu::ScsiCommand) {
+        let task = request.initiator_task_tag;
+        let unsolicited_end = (!request.final_)
+            .then(|| self.settings.first_burst_length.min(request.expected_data_transfer_length));
+        let inbound = Inbound::new(std::mem::take(&mut request.data), unsolicited_end);
+        let entry = Task {
+            lun: request.lun,
+            read: request.read,
+            expected_data_transfer_length: request.expected_data_transfer_length,
+            immediate: request.immediate,
+            solicited_bytes: 0,
+            phase: Phase::Arrived(inbound),
+        };
+        match self.tasks.entry(task) {
+            // Two early commands with one tag: the first keeps it.
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => vacant.insert(entry),
+        };
+        self.immediate_outstanding += usize::from(request.immediate);
+        self.events.push_back(Event::Command(CommandArrived { task, request }));
+        self.window.open(self.tasks.len() as u32);
+    }
+
+    fn receive_ordered(&mut self, immediate: bool, cmd_sn: CmdSn, request: Ordered, raw: &RawPdu) {
+        if immediate {
+            if matches!(request, Ordered::TaskManagement(_)) {
+                if self.immediate_outstanding >= IMMEDIATE_MAX {
+                    return self.reject(raw, pdu::RejectReason::TOO_MANY_IMMEDIATE_COMMANDS);
+                }
+                self.immediate_outstanding += 1;
+            }
+            return self.dispatch(request);
+        }
+        match self.window.arrive(cmd_sn) {
+            Arrival::InOrder => {
+                self.dispatch(request);
+                self.take_ordered();
+            }
+            Arrival::Early => self.window.hold(cmd_sn, request),
+            Arrival::Ignore => {}
+        }
+    }
+
+    fn take_ordered(&mut self) {
+        while let Some(request) = self.window.take_next() {
+            self.dispatch(request);
+        }
+        self.window.open(self.tasks.len() as u32);
+    }
+
+    fn dispatch(&mut self, request: Ordered) {
+        match request {
+            Ordered::Command(command) => self.start_command(command),
+            Ordered::TaskManagement(request) => self.events.push_back(Event::TaskManagement(request)),
+            Ordered::Text(text) => self.events.push_back(Event::Text(text)),
+            Ordered::Logout(logout) => self.events.push_back(Event::Logout(logout)),
+            Ordered::Ping(nop) => self.answer_ping(nop),
+            Ordered::Void => {}
+        }
+    }
+
+    fn receive_nop_out(&mut self, nop: pdu::NopOut, raw: &RawPdu) {
+        // An answer to our NOP-In: having heard it is all.
+        if nop.initiator_task_tag.is_reserved() {
+            return;
+        }
+        self.receive_ordered(nop.immediate, nop.cmd_sn, Ordered::Ping(nop), raw);
+    }
+
+    /// "the target … MUST … send a NOP-In with … the ping data" (RFC 7143 §11.18), as much of it as fits one PDU.
+    fn answer_ping(&mut self, nop: pdu::NopOut) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        let mut data = nop.data;
+        data.truncate(self.settings.data_in_segment_max as usize);
+        self.send(Response::NopIn(pdu::NopIn {
+            lun: nop.lun,
+            initiator_task_tag: nop.initiator_task_tag,
+            target_transfer_tag: TargetTransferTag::RESERVED,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data,
+        }));
+    }
+
+    // ── data out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn receive_data_out(&mut self, data_out: pdu::DataOut, raw: &RawPdu) {
+        let task = data_out.initiator_task_tag;
+        let fields = DataOutFields {
+            target_transfer_tag: data_out.target_transfer_tag,
+            data_sn: data_out.data_sn,
+            buffer_offset: data_out.buffer_offset,
+            final_: data_out.final_,
+        };
+        let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) else {
+            // Unsolicited data may trail a command that was aborted or that the window ignored; it is no one's.
+            return match data_out.target_transfer_tag.is_reserved() {
+                true => {}
+                false => self.reject(raw, pdu::RejectReason::INVALID_PDU_FIELD),
+            };
+        };
+        if !data_out.target_transfer_tag.is_reserved() && !inbound.knows(data_out.target_transfer_tag) {
+            return self.reject(raw, pdu::RejectReason::INVALID_PDU_FIELD);
+        }
+        match inbound.receive(fields, data_out.data) {
+            Ok(Step::Continue) => {}
+            Ok(Step::SequenceEnded) => self.collect(task),
+            Err(fault) => self.fail_transfer(task, fault),
+        }
+    }
+
+    /// "If the discarded PDU is a solicited or unsolicited iSCSI data PDU … the target MUST … terminate the task"
+    /// (RFC 7143 §7.8; ErrorRecoveryLevel 0 has no recovery R2T).
+    fn recover_from_lost_payload(&mut self, raw: &RawPdu) -> Result<(), ConnectionError> {
+        match Request::decode(raw) {
+            Ok(Request::DataOut(data_out)) => {
+                let task = data_out.initiator_task_tag;
+                if let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) {
+                    inbound.lose(data_out.target_transfer_tag, data_out.final_);
+                    self.fail_transfer(task, TransferFault::Lost);
+                }
+            }
+            // The command itself is whole: it keeps its place in the order and ends for want of its immediate data.
+            Ok(Request::ScsiCommand(mut command)) => {
+                command.data = Bytes::new();
+                let task = command.initiator_task_tag;
+                if self.check_command(&command).is_ok() {
+                    self.receive_command(command, raw);
+                    if let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) {
+                        inbound.discard();
+                        self.fail_transfer(task, TransferFault::Lost);
+                    }
+                }
+            }
+            // Dropping any other leaves a gap in CmdSN that the initiator fills by sending it again.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fail_transfer(&mut self, task: InitiatorTaskTag, fault: TransferFault) {
+        match self.tasks.get(&task).map(|entry| &entry.phase) {
+            // Already answered: its response waited for this F bit, perhaps.
+            Some(Phase::Ending(..)) => self.collect(task),
+            Some(_) => self.events.push_back(Event::DataFault { task, fault }),
+            None => {}
+        }
+    }
+
+    /// Send what R2Ts may go out, or pass the data on, or send the answer that waited.
+    fn collect(&mut self, task: InitiatorTaskTag) {
+        let Some(entry) = self.tasks.get_mut(&task) else { return };
+        match &mut entry.phase {
+            Phase::Collecting(inbound) if inbound.is_complete() => {
+                let (data, r2ts_sent) = (inbound.take(), inbound.r2ts_sent());
+                entry.phase = Phase::Executing { r2ts_sent };
+                self.events.push_back(Event::Data { task, data });
+            }
+            Phase::Collecting(_) if entry.solicited_bytes > 0 => self.send_r2ts(task),
+            Phase::Ending(inbound, answer) if inbound.is_quiet() => {
+                let (answer, r2ts_sent) = (std::mem::take(answer), inbound.r2ts_sent());
+                self.finish(task, answer, r2ts_sent);
+            }
+            _ => {}
+        }
+    }
+
+    fn send_r2ts(&mut self, task: InitiatorTaskTag) {
+        let outstanding_max = usize::from(self.settings.max_outstanding_r2t.max(1));
+        loop {
+            let target_transfer_tag = self.new_tag();
+            let Some(entry) = self.tasks.get_mut(&task) else { return };
+            let Phase::Collecting(inbound) = &mut entry.phase else { return };
+            let Some(plan) = inbound.next_r2t(target_transfer_tag, self.settings.max_burst_length, outstanding_max) else {
+                return;
+            };
+            let lun = entry.lun;
+            self.send(Response::R2t(pdu::R2t {
+                lun,
+                initiator_task_tag: task,
+                target_transfer_tag,
+                // The next StatSN, which an R2T does not use up (RFC 7143 §11.8.3).
+                stat_sn: self.stat_sn,
+                exp_cmd_sn: self.window.expected(),
+                max_cmd_sn: self.window.maximum(),
+                r2t_sn: plan.r2t_sn,
+                buffer_offset: plan.buffer_offset,
+                desired_data_transfer_length: plan.desired_data_transfer_length,
+            }));
+        }
+    }
+
+    /// Whether the command may solicit now; if not, it waits for others to finish.
+    fn reserve(&mut self, task: InitiatorTaskTag, bytes: u64) -> bool {
+        if bytes > 0 && self.solicited_bytes > 0 && self.solicited_bytes + bytes > self.settings.solicited_bytes_max {
+            self.starved.push_back(task);
+            return false;
+        }
+        if let Some(entry) = self.tasks.get_mut(&task) {
+            entry.solicited_bytes = bytes;
+            self.solicited_bytes += bytes;
+        }
+        true
+    }
+
+    fn feed_the_starved(&mut self) {
+        while let Some(task) = self.starved.pop_front() {
+            let missing = match self.tasks.get(&task).map(|entry| &entry.phase) {
+                Some(Phase::Collecting(inbound)) => u64::from(inbound.missing()),
+                _ => continue,
+            };
+            if !self.reserve(task, missing) {
+                // It went to the back; it was the first, so it shall be the first again.
+                self.starved.rotate_right(1);
+                return;
+            }
+            self.collect(task);
+        }
+    }
+
+    // ── endings ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn remove(&mut self, task: InitiatorTaskTag) -> Option<Task> {
+        let entry = self.tasks.remove(&task)?;
+        self.immediate_outstanding -= usize::from(entry.immediate);
+        self.window.open(self.tasks.len() as u32);
+        self.solicited_bytes -= entry.solicited_bytes;
+        if !self.starved.is_empty() {
+            self.feed_the_starved();
+        }
+        Some(entry)
+    }
+
+    fn finish(&mut self, task: InitiatorTaskTag, answer: Answer, r2ts_sent: u32) {
+        let Some(entry) = self.remove(task) else { return };
+        let expected = entry.expected_data_transfer_length;
+        let residual = Residual::of(answer.transfer_length, expected);
+        let mut data = match entry.read {
+            true => answer.data_in,
+            false => Bytes::new(),
+        };
+        data.truncate(expected as usize);
+
+        let collapse = answer.status == STATUS_GOOD && !data.is_empty();
+        let data_pdus = self.send_data_in(task, data, collapse.then_some((answer.status, residual)));
+        if collapse {
+            return;
+        }
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::ScsiResponse(pdu::ScsiResponse {
+            residual: residual.flag(),
+            response: pdu::ResponseCode::COMMAND_COMPLETED,
+            status: answer.status,
+            initiator_task_tag: task,
+            snack_tag: 0,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            // "the number of Data-In PDUs … for write the number of R2Ts" (RFC 7143 §11.4.8).
+            exp_data_sn: DataSn(data_pdus + r2ts_sent),
+            residual_count: residual.count(),
+            sense: answer.sense,
+        }));
+    }
+
+    /// Returns the number of PDUs. With `status` the last one carries it.
+    fn send_data_in(&mut self, task: InitiatorTaskTag, mut data: Bytes, status: Option<(u8, Residual)>) -> u32 {
+        let (mut offset, mut burst, mut data_sn) = (0_u32, 0_u32, DataSn(0));
+        while !data.is_empty() {
+            let burst_left = self.settings.max_burst_length - burst;
+            let length = data.len().min(self.settings.data_in_segment_max.min(burst_left) as usize);
+            let segment = data.split_to(length);
+            let is_last = data.is_empty();
+            burst += length as u32;
+            let ends_burst = is_last || burst == self.settings.max_burst_length;
+            let collapsed = status.filter(|_| is_last);
+            let stat_sn = collapsed.map(|_| self.next_status().0);
+            self.send(Response::DataIn(pdu::DataIn {
+                final_: ends_burst,
+                acknowledge: false,
+                status: collapsed.map(|(status, _)| status),
+                residual: collapsed.map_or(pdu::ResidualFlag::None, |(_, residual)| residual.flag()),
+                lun: Lun::ZERO,
+                initiator_task_tag: task,
+                target_transfer_tag: TargetTransferTag::RESERVED,
+                stat_sn: stat_sn.unwrap_or(StatSn(0)),
+                exp_cmd_sn: self.window.expected(),
+                max_cmd_sn: self.window.maximum(),
+                data_sn,
+                buffer_offset: offset,
+                residual_count: collapsed.map_or(0, |(_, residual)| residual.count()),
+                data: segment,
+            }));
+            offset += length as u32;
+            data_sn = data_sn.next();
+            if ends_burst {
+                burst = 0;
+            }
+        }
+        data_sn.0
+    }
+
+    fn reject(&mut self, raw: &RawPdu, reason: pdu::RejectReason) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(Response::Reject(pdu::Reject {
+            reason,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_sn: DataSn(0),
+            header: Bytes::copy_from_slice(&raw.bhs),
+        }));
+    }
+
+    // ── small parts ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A StatSN of its own, and the window as it is now.
+    fn next_status(&mut self) -> (StatSn, CmdSn, CmdSn) {
+        let stat_sn = self.stat_sn;
+        self.stat_sn = stat_sn.next();
+        (stat_sn, self.window.expected(), self.window.maximum())
+    }
+
+    fn new_tag(&mut self) -> TargetTransferTag {
+        self.next_tag = match self.next_tag.wrapping_add(1) {
+            u32::MAX => 0,
+            tag => tag,
+        };
+        TargetTransferTag(self.next_tag)
+    }
+
+    fn send(&mut self, response: Response) {
+        self.backlog_bytes += wire_length(&response);
+        self.transmit.push_back(response);
+    }
+}
+
+const STATUS_GOOD: u8 = 0x00;
+
+/// BHS and data; digests and padding are noise.
+fn wire_length(response: &Response) -> usize {
+    48 + response.data().len()
+}
+
+/// RFC 7143 §11.4.5: what the command moves against what the initiator expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Residual {
+    None,
+    Underflow(u32),
+    Overflow(u32),
+}
+
+impl Residual {
+    fn of(transfer_length: u64, expected: u32) -> Residual {
+        let expected = u64::from(expected);
+        let count = transfer_length.abs_diff(expected).min(u64::from(u32::MAX)) as u32;
+        match transfer_length.cmp(&expected) {
+            std::cmp::Ordering::Less => Residual::Underflow(count),
+            std::cmp::Ordering::Equal => Residual::None,
+            std::cmp::Ordering::Greater => Residual::Overflow(count),
+        }
+    }
+
+    fn flag(self) -> pdu::ResidualFlag {
+        match self {
+            Residual::None => pdu::ResidualFlag::None,
+            Residual::Underflow(_) => pdu::ResidualFlag::Underflow,
+            Residual::Overflow(_) => pdu::ResidualFlag::Overflow,
+        }
+    }
+
+    fn count(self) -> u32 {
+        match self {
+            Residual::None => 0,
+            Residual::Underflow(count) | Residual::Overflow(count) => count,
+        }
+    }
+}
