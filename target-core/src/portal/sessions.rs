@@ -1,0 +1,185 @@
+//! Who is logged in: the registry through which sessions are found, replaced, told of changes and ended.
+//!
+//! A session's state belongs to its own task; the rest of the program holds a [`SessionHandle`], a bounded channel to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use iscsi_proto::types::Isid;
+use tokio::sync::{mpsc, watch};
+
+use crate::target::Catalog;
+use crate::target::config::IscsiName;
+
+/// Orders a session may have waiting. There are five kinds and none repeats often; who finds the channel full waits.
+const ORDERS_MAX: usize = 16;
+
+/// What makes two logins the same session (RFC 7143 §4.4.3.1: InitiatorName, ISID, target name, TPGT).
+/// Discovery sessions have no target name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    pub initiator: IscsiName,
+    pub isid: Isid,
+    pub target: Option<IscsiName>,
+    pub portal_group: u16,
+}
+
+/// What the rest of the program may ask of a session.
+#[derive(Debug)]
+pub enum SessionOrder {
+    /// The configuration changed: look again who may log in and which LUNs there are.
+    Reconfigured(Arc<Catalog>),
+    /// Ask the initiator to log out, and go when it does (or at shutdown's deadline).
+    RequestLogout,
+    /// Go now.
+    End(EndReason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The same initiator port logged in again (RFC 7143 §6.3.5).
+    Reinstated,
+    Shutdown,
+    /// TARGET WARM RESET and COLD RESET of another session may end this one.
+    TargetReset,
+}
+
+#[derive(Debug)]
+pub struct SessionHandle {
+    pub id: u64,
+    pub key: SessionKey,
+    orders: mpsc::Sender<SessionOrder>,
+    ended: watch::Receiver<bool>,
+}
+
+impl SessionHandle {
+    pub async fn order(&self, order: SessionOrder) {
+        // A closed channel is a session that has ended, which is what any order would lead to.
+        let _ = self.orders.send(order).await;
+    }
+
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // The sender's end is the session's end, however it came.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// The session's own side.
+#[derive(Debug)]
+pub struct Registration {
+    pub handle: Arc<SessionHandle>,
+    pub orders: mpsc::Receiver<SessionOrder>,
+    registry: Arc<Sessions>,
+    _ended: watch::Sender<bool>,
+}
+
+/// Why a session can't be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    Daemon { max: usize },
+    Target { max: usize },
+}
+
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_key: DashMap<SessionKey, Arc<SessionHandle>>,
+    next_id: AtomicU64,
+}
+
+impl Sessions {
+    /// Make room for `key`: a session that has it is ended first, and this waits until it is gone.
+    pub async fn register(
+        self: &Arc<Sessions>,
+        key: SessionKey,
+        sessions_max: usize,
+        of_target_max: usize,
+    ) -> Result<Registration, Full> {
+        loop {
+            let old = self.by_key.get(&key).map(|entry| Arc::clone(entry.value()));
+            if let Some(old) = old {
+                old.order(SessionOrder::End(EndReason::Reinstated)).await;
+                old.ended().await;
+                // Its registration removes itself before `ended` is told; a task that was killed might not have.
+                self.by_key.remove_if(&key, |_, handle| handle.id == old.id);
+            }
+            if self.by_key.len() >= sessions_max {
+                return Err(Full::Daemon { max: sessions_max });
+            }
+            if self.by_key.iter().filter(|entry| entry.key().target == key.target).count() >= of_target_max {
+                return Err(Full::Target { max: of_target_max });
+            }
+            let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+            let (ended_in, ended) = watch::channel(false);
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+            let handle = Arc::new(SessionHandle { id, key: key.clone(), orders: orders_in, ended });
+            match self.by_key.entry(key.clone()) {
+                Entry::Occupied(_) => continue,
+                Entry::Vacant(vacant) => vacant.insert(Arc::clone(&handle)),
+            };
+            return Ok(Registration { handle, orders, registry: Arc::clone(self), _ended: ended_in });
+        }
+    }
+
+    pub fn all(&self) -> Vec<Arc<SessionHandle>> {
+        self.by_key.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.by_key.remove_if(&self.handle.key, |_, handle| handle.id == self.handle.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(target: &str) -> SessionKey {
+        SessionKey {
+            initiator: "iqn.1993-08.org.debian:01:a".into(),
+            isid: Isid([0; 6]),
+            target: Some(target.into()),
+            portal_group: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_port_takes_the_old_sessions_place() {
+        let sessions = Arc::new(Sessions::default());
+        let mut first = sessions.register(key("iqn.2026-11.a:t"), 4, 4).await.expect("there is room");
+        let second = tokio::spawn({
+            let sessions = Arc::clone(&sessions);
+            async move { sessions.register(key("iqn.2026-11.a:t"), 4, 4).await.expect("reinstated").handle.id }
+        });
+        assert!(matches!(first.orders.recv().await, Some(SessionOrder::End(EndReason::Reinstated))));
+        let first_id = first.handle.id;
+        drop(first);
+        assert_ne!(second.await.expect("no panic"), first_id);
+        assert!(sessions.is_empty(), "both are gone");
+    }
+
+    #[tokio::test]
+    async fn limits_refuse_by_name() {
+        let sessions = Arc::new(Sessions::default());
+        let _a = sessions.register(key("iqn.2026-11.a:t"), 2, 1).await.expect("there is room");
+        assert_eq!(sessions.register(key_of("b", "iqn.2026-11.a:t"), 2, 1).await.err(), Some(Full::Target { max: 1 }));
+        let _b = sessions.register(key("iqn.2026-11.a:u"), 2, 1).await.expect("another target");
+        assert_eq!(sessions.register(key("iqn.2026-11.a:v"), 2, 1).await.err(), Some(Full::Daemon { max: 2 }));
+    }
+
+    fn key_of(initiator: &str, target: &str) -> SessionKey {
+        SessionKey { initiator: initiator.into(), ..key(target) }
+    }
+}

@@ -1,0 +1,122 @@
+//! PDUs to the socket: headers, data, padding and digests as one vectored write for many PDUs; data is never copied.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use iscsi_proto::framer::Digests;
+use iscsi_proto::pdu::Response;
+use tokio::net::TcpStream;
+
+/// Slices in one `writev`. Twenty-odd PDUs: beyond that a system call's cost is spread thin enough.
+const SLICES_MAX: usize = 64;
+
+/// A header with its digest is 52 bytes; padding with a digest at most 7.
+const SMALL: usize = 52;
+
+#[derive(Debug)]
+enum Chunk {
+    Small { bytes: [u8; SMALL], length: u8 },
+    Data(Bytes),
+}
+
+impl Chunk {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Chunk::Small { bytes, length } => &bytes[..usize::from(*length)],
+            Chunk::Data(data) => data,
+        }
+    }
+
+    fn small(parts: &[&[u8]]) -> Chunk {
+        let (mut bytes, mut at) = ([0; SMALL], 0);
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        Chunk::Small { bytes, length: at as u8 }
+    }
+}
+
+/// What is encoded and not yet in the socket. Its owner bounds it by [`Transmitter::pending_bytes`].
+#[derive(Debug)]
+pub struct Transmitter {
+    digests: Digests,
+    chunks: VecDeque<Chunk>,
+    /// Bytes of the first chunk that are in the socket already.
+    sent_of_first: usize,
+    pending_bytes: usize,
+}
+
+impl Transmitter {
+    pub fn new(digests: Digests) -> Transmitter {
+        Transmitter { digests, chunks: VecDeque::new(), sent_of_first: 0, pending_bytes: 0 }
+    }
+
+    pub fn set_digests(&mut self, digests: Digests) {
+        self.digests = digests;
+    }
+
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    pub fn push(&mut self, response: &Response) {
+        let header = response.encode_header();
+        let data = response.data();
+        match self.digests.header {
+            true => self.push_chunk(Chunk::small(&[&header, &Digests::of(&[&header])])),
+            false => self.push_chunk(Chunk::small(&[&header])),
+        }
+        if data.is_empty() {
+            return;
+        }
+        let padding = &[0; 3][..data.len().wrapping_neg() % 4];
+        self.push_chunk(Chunk::Data(data.clone()));
+        match self.digests.data {
+            true => self.push_chunk(Chunk::small(&[padding, &Digests::of(&[data, padding])])),
+            false if !padding.is_empty() => self.push_chunk(Chunk::small(&[padding])),
+            false => {}
+        }
+    }
+
+    fn push_chunk(&mut self, chunk: Chunk) {
+        self.pending_bytes += chunk.as_slice().len();
+        self.chunks.push_back(chunk);
+    }
+
+    /// Write until all is sent (true) or the socket is full (false).
+    pub fn send(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        while !self.chunks.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                *slice = IoSlice::new(chunk.as_slice());
+                count += 1;
+            }
+            if let Some(first) = self.chunks.front() {
+                slices[0] = IoSlice::new(&first.as_slice()[self.sent_of_first..]);
+            }
+            match stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.pending_bytes -= written;
+        self.sent_of_first += written;
+        while let Some(first) = self.chunks.front() {
+            let length = first.as_slice().len();
+            if self.sent_of_first < length {
+                return;
+            }
+            self.sent_of_first -= length;
+            self.chunks.pop_front();
+        }
+    }
+}
