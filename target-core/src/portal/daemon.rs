@@ -1,0 +1,243 @@
+//! The running target: started from a configuration, changed by another, shut down.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::listener::Listener;
+use super::sessions::{EndReason, SessionOrder, Sessions};
+use crate::target::catalog::{Catalog, CatalogFaults, Changes};
+use crate::target::config::{Config, DaemonLimits};
+
+/// What every connection's task can see.
+#[derive(Debug)]
+pub struct Shared {
+    pub catalog: ArcSwap<Catalog>,
+    pub sessions: Arc<Sessions>,
+    pub limits: Places,
+    /// Portals as bound, for discovery: (tag, address).
+    pub portals: ArcSwap<Vec<(u16, SocketAddr)>>,
+}
+
+/// Counts connections against [`DaemonLimits`].
+#[derive(Debug)]
+pub struct Places {
+    limits: ArcSwap<DaemonLimits>,
+    connections: Arc<AtomicUsize>,
+    pending_logins: Arc<AtomicUsize>,
+}
+
+/// A connection's place; given back on drop.
+#[derive(Debug)]
+pub struct Place {
+    connections: Arc<AtomicUsize>,
+    /// Until login is done.
+    pending_login: Option<Arc<AtomicUsize>>,
+}
+
+/// Which limit a connection was refused by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    Connections(usize),
+    PendingLogins(usize),
+}
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TooMany::Connections(max) => write!(f, "{max} connections are open, which is limits.max_connections"),
+            TooMany::PendingLogins(max) => {
+                write!(f, "{max} connections have not finished login, which is limits.max_pending_logins")
+            }
+        }
+    }
+}
+
+impl Places {
+    fn new(limits: DaemonLimits) -> Places {
+        Places { limits: ArcSwap::from_pointee(limits), connections: Arc::default(), pending_logins: Arc::default() }
+    }
+
+    pub fn current(&self) -> Arc<DaemonLimits> {
+        self.limits.load_full()
+    }
+
+    pub fn admit(&self) -> Result<Place, TooMany> {
+        let limits = self.limits.load();
+        let connections = take(&self.connections, limits.max_connections).ok_or(TooMany::Connections(limits.max_connections))?;
+        let mut place = Place { connections, pending_login: None };
+        let pending =
+            take(&self.pending_logins, limits.max_pending_logins).ok_or(TooMany::PendingLogins(limits.max_pending_logins))?;
+        place.pending_login = Some(pending);
+        Ok(place)
+    }
+}
+
+fn take(count: &Arc<AtomicUsize>, max: usize) -> Option<Arc<AtomicUsize>> {
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < max).then_some(now + 1)).ok()?;
+    Some(Arc::clone(count))
+}
+
+impl Place {
+    pub fn login_is_done(&mut self) {
+        if let Some(pending) = self.pending_login.take() {
+            pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.login_is_done();
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why the target can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Volumes(#[from] CatalogFaults),
+    #[error("portal {address} can't be listened on: {source}; free the port or change `portals`")]
+    Portal { address: SocketAddr, source: io::Error },
+}
+
+/// Why a changed configuration was not taken: the old one goes on whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ApplyRefused(#[from] pub StartError);
+
+/// What a changed configuration changed.
+#[derive(Debug)]
+pub struct Applied(pub Changes);
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Daemon {
+    shared: Arc<Shared>,
+    /// One change at a time.
+    listeners: Mutex<Vec<Listener>>,
+}
+
+impl Daemon {
+    /// Open every volume, then listen. Within a tokio runtime.
+    pub async fn start(config: Config) -> Result<Daemon, StartError> {
+        let limits = Places::new(config.limits.clone());
+        let catalog = blocking(move || Catalog::open(config)).await?;
+        let portals = wanted_portals(&catalog.config);
+        let shared = Arc::new(Shared {
+            catalog: ArcSwap::from_pointee(catalog),
+            sessions: Arc::default(),
+            limits,
+            portals: ArcSwap::default(),
+        });
+        let listeners = bind(portals, &shared)?;
+        publish(&shared, &listeners);
+        Ok(Daemon { shared, listeners: Mutex::new(listeners) })
+    }
+
+    /// Addresses listened on; a configured port 0 has become a real one.
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.shared.portals.load().iter().map(|(_, address)| *address).collect()
+    }
+
+    /// Move to another configuration, whole or not at all. Sessions stay; those that may no longer be end.
+    pub async fn apply(&self, config: Config) -> Result<Applied, ApplyRefused> {
+        let mut listeners = self.listeners.lock().await;
+        let wanted = wanted_portals(&config);
+        let is_open = |wanted: &(u16, SocketAddr), listener: &Listener| {
+            (listener.portal_group, listener.address) == *wanted
+                || (wanted.1.port() == 0 && listener.portal_group == wanted.0 && listener.address.ip() == wanted.1.ip())
+        };
+        let new = wanted.iter().filter(|wanted| !listeners.iter().any(|open| is_open(wanted, open))).copied().collect();
+        // New sockets first: they are the part that fails most and is undone by dropping it.
+        let opened = bind(new, &self.shared)?;
+        let old = self.shared.catalog.load_full();
+        let limits = config.limits.clone();
+        let (catalog, changes) = {
+            let old = Arc::clone(&old);
+            blocking(move || old.reopen(config)).await.map_err(StartError::Volumes)?
+        };
+        listeners.retain(|open| wanted.iter().any(|wanted| is_open(wanted, open)));
+        listeners.extend(opened);
+        publish(&self.shared, &listeners);
+        self.shared.limits.limits.store(Arc::new(limits));
+        let catalog = Arc::new(catalog);
+        self.shared.catalog.store(Arc::clone(&catalog));
+        for session in self.shared.sessions.all() {
+            session.order(SessionOrder::Reconfigured(Arc::clone(&catalog))).await;
+        }
+        for name in &changes.removed {
+            if let Some(volume) = old.volumes().find(|volume| volume.name == *name)
+                && let Err(error) = volume.device.flush().await
+            {
+                tracing::error!(volume = %name, %error, "flushing a volume that is no longer served failed");
+            }
+        }
+        Ok(Applied(changes))
+    }
+
+    /// Stop listening, ask initiators to log out, finish what is in flight, flush. What is not gone by `grace` is cut off.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.listeners.lock().await.clear();
+        let sessions = self.shared.sessions.all();
+        for session in &sessions {
+            session.order(SessionOrder::RequestLogout).await;
+        }
+        let all_ended = async {
+            for session in &sessions {
+                session.ended().await;
+            }
+        };
+        if tokio::time::timeout(grace, all_ended).await.is_err() {
+            let left = self.shared.sessions.all();
+            tracing::info!(sessions = left.len(), "initiators did not log out in time; their connections are closed");
+            for session in &left {
+                session.order(SessionOrder::End(EndReason::Shutdown)).await;
+            }
+            for session in &left {
+                session.ended().await;
+            }
+        }
+        for volume in self.shared.catalog.load().volumes() {
+            if let Err(error) = volume.device.flush().await {
+                tracing::error!(volume = %volume.name, %error, "flushing at shutdown failed");
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("opening volumes does not panic and is not cancelled")
+}
+
+fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {
+    config
+        .portal_groups
+        .iter()
+        .flat_map(|group| group.portals.iter().map(|address| (group.tag, *address)))
+        .collect()
+}
+
+fn bind(portals: Vec<(u16, SocketAddr)>, shared: &Arc<Shared>) -> Result<Vec<Listener>, StartError> {
+    let listen = |(tag, address)| {
+        Listener::bind(address, tag, Arc::clone(shared)).map_err(|source| StartError::Portal { address, source })
+    };
+    portals.into_iter().map(listen).collect()
+}
+
+fn publish(shared: &Shared, listeners: &[Listener]) {
+    shared.portals.store(Arc::new(listeners.iter().map(|open| (open.portal_group, open.address)).collect()));
+}

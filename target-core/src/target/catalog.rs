@@ -1,0 +1,281 @@
+//! What the running daemon serves: volumes opened and made logical units, targets, and who sees which.
+//!
+//! A [`Catalog`] never changes; a reload makes a new one that shares the units that stay, and everybody moves over to it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use iscsi_proto::types::Lun;
+use uuid::Uuid;
+
+use super::config::{self, Config, IscsiName, LunMap, TargetConfig, VolumeConfig, VolumeName};
+use crate::block::{self, BlockDevice};
+use crate::lu::persist::{Identity, StateError, StateStore, UnitName};
+use crate::lu::LogicalUnit;
+use crate::lu::inventory::LunInventory;
+use crate::lu::options::LuOptions;
+
+/// A volume that is open.
+#[derive(Debug)]
+pub struct Volume {
+    pub name: VolumeName,
+    pub config: VolumeConfig,
+    pub device: Arc<dyn BlockDevice>,
+    pub unit: Arc<LogicalUnit>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Catalog {
+    pub config: Config,
+    volumes: BTreeMap<VolumeName, Arc<Volume>>,
+}
+
+/// Why a volume can't be served. Names it, the cause and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("volumes.{volume}: {cause}")]
+pub struct VolumeFault {
+    pub volume: VolumeName,
+    pub cause: String,
+}
+
+/// All faults of one attempt: nothing was changed.
+#[derive(Debug)]
+pub struct CatalogFaults(pub Vec<VolumeFault>);
+
+impl fmt::Display for CatalogFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.0.iter().enumerate() {
+            write!(f, "{}{fault}", if at > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CatalogFaults {}
+
+/// What a reload changed, for the log and for those who must hear of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<VolumeName>,
+    pub removed: Vec<VolumeName>,
+    pub resized: Vec<VolumeName>,
+    pub targets: Vec<IscsiName>,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        for (what, names) in [
+            ("volumes added", &self.added),
+            ("volumes removed", &self.removed),
+            ("volumes resized", &self.resized),
+            ("targets changed", &self.targets),
+        ] {
+            if !names.is_empty() {
+                parts.push(format!("{what}: {}", names.join(", ")));
+            }
+        }
+        match parts.is_empty() {
+            true => write!(f, "nothing changed"),
+            false => write!(f, "{}", parts.join("; ")),
+        }
+    }
+}
+
+impl Catalog {
+    /// Opens every volume. Blocks on disks.
+    pub fn open(config: Config) -> Result<Catalog, CatalogFaults> {
+        let volumes = open_volumes(&config, config.volumes.keys().collect())?;
+        Ok(Catalog { config, volumes })
+    }
+
+    /// A catalog for `config` that shares what stays. Refused whole where any part can't be had; growing a volume comes
+    /// last, when nothing else can fail. Blocks on disks.
+    pub fn reopen(&self, config: Config) -> Result<(Catalog, Changes), CatalogFaults> {
+        let mut changes = Changes::default();
+        let mut faults = Vec::new();
+        let mut volumes = BTreeMap::new();
+        let mut to_open = Vec::new();
+        for (name, wanted) in &config.volumes {
+            let Some(open) = self.volumes.get(name) else {
+                to_open.push(name);
+                changes.added.push(Arc::clone(name));
+                continue;
+            };
+            match live_change(&open.config, wanted) {
+                Ok(None) => {
+                    volumes.insert(Arc::clone(name), Arc::clone(open));
+                }
+                Ok(Some(size)) => changes.resized.push((Arc::clone(name), size).0),
+                Err(cause) => faults.push(VolumeFault { volume: Arc::clone(name), cause }),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(CatalogFaults(faults));
+        }
+        volumes.extend(open_volumes(&config, to_open)?);
+        for name in &changes.resized {
+            let (open, wanted) = (&self.volumes[name], &config.volumes[name]);
+            let blocks = block::BlockCount(wanted.size.unwrap_or(0) >> wanted.block_size.shift());
+            match open.device.resize(blocks) {
+                Ok(()) => open.unit.capacity_changed(),
+                Err(error) => faults.push(VolumeFault { volume: Arc::clone(name), cause: error.to_string() }),
+            }
+            let volume = Volume {
+                name: Arc::clone(name),
+                config: wanted.clone(),
+                device: Arc::clone(&open.device),
+                unit: Arc::clone(&open.unit),
+            };
+            volumes.insert(Arc::clone(name), Arc::new(volume));
+        }
+        if !faults.is_empty() {
+            return Err(CatalogFaults(faults));
+        }
+        changes.removed = self.volumes.keys().filter(|name| !config.volumes.contains_key(*name)).cloned().collect();
+        changes.targets = changed_targets(&self.config.targets, &config.targets);
+        Ok((Catalog { config, volumes }, changes))
+    }
+
+    pub fn target(&self, name: &str) -> Option<(&IscsiName, &TargetConfig)> {
+        self.config.targets.get_key_value(name)
+    }
+
+    pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
+        self.volumes.values()
+    }
+
+    /// The logical units behind a LUN map, in LUN order.
+    pub fn inventory(&self, luns: &LunMap) -> LunInventory {
+        let entries = luns
+            .iter()
+            .filter_map(|(lun, name)| Some((Lun::from_number(*lun).to_u64(), Arc::clone(&self.volumes.get(name)?.unit))))
+            .collect();
+        LunInventory::new(entries)
+    }
+}
+
+/// `Ok(Some(bytes))`: grow to that. `Err`: can't be done while the volume is open.
+fn live_change(open: &VolumeConfig, wanted: &VolumeConfig) -> Result<Option<u64>, String> {
+    if open == wanted {
+        return Ok(None);
+    }
+    if (VolumeConfig { size: wanted.size, ..open.clone() }) != *wanted {
+        return Err("only `size` can change while the volume is served; to change more, remove the volume, \
+                    reload, add it again, and reload"
+            .into());
+    }
+    match (open.size, wanted.size) {
+        (Some(old), Some(new)) if new > old => Ok(Some(new)),
+        (Some(old), Some(new)) => Err(format!("the size can't shrink from {old} to {new} bytes; a volume only grows")),
+        _ => Err("the size can't be removed; name the size the volume has".into()),
+    }
+}
+
+fn changed_targets(
+    old: &BTreeMap<IscsiName, TargetConfig>,
+    new: &BTreeMap<IscsiName, TargetConfig>,
+) -> Vec<IscsiName> {
+    let mut names: Vec<IscsiName> = old.keys().chain(new.keys()).cloned().collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| old.get(name) != new.get(name));
+    names
+}
+
+/// Threads that open volumes: opening waits for disks (a first start makes one record a volume, and syncs it).
+const OPENERS: usize = 16;
+
+fn open_volumes(
+    config: &Config,
+    names: Vec<&VolumeName>,
+) -> Result<BTreeMap<VolumeName, Arc<Volume>>, CatalogFaults> {
+    let state = StateStore::directory(&config.state_dir);
+    let share = names.len().div_ceil(OPENERS).max(1);
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let opened: Vec<Result<Arc<Volume>, VolumeFault>> = std::thread::scope(|scope| {
+        let openers: Vec<_> = names
+            .chunks(share)
+            .map(|share| {
+                let (state, runtime) = (&state, runtime.clone());
+                scope.spawn(move || {
+                    let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+                    share.iter().map(|name| open_volume(config, name, state)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        openers.into_iter().flat_map(|opener| opener.join().expect("opening a volume does not panic")).collect()
+    });
+    let mut volumes = BTreeMap::new();
+    let mut faults = Vec::new();
+    for result in opened {
+        match result {
+            Ok(volume) => {
+                volumes.insert(Arc::clone(&volume.name), volume);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(volumes),
+        false => Err(CatalogFaults(faults)),
+    }
+}
+
+fn open_volume(config: &Config, name: &VolumeName, state: &StateStore) -> Result<Arc<Volume>, VolumeFault> {
+    let volume = &config.volumes[name];
+    let fault = |cause: &dyn fmt::Display| VolumeFault { volume: Arc::clone(name), cause: cause.to_string() };
+    let spec = block::StoreSpec {
+        store: match &volume.store {
+            config::Store::File { path, direct_io } => {
+                block::Store::File { path: path.clone(), direct_io: *direct_io }
+            }
+            config::Store::Device { path, direct_io } => {
+                block::Store::Device { path: path.clone(), direct_io: *direct_io }
+            }
+            config::Store::Memory => block::Store::Memory,
+            config::Store::Null => block::Store::Null,
+        },
+        size: volume.size,
+        block_length: volume.block_size,
+        read_only: volume.read_only,
+        thin: volume.thin.unwrap_or(true),
+    };
+    let device = block::open(&spec).map_err(|error| fault(&error))?;
+    let options = lu_options(volume, name, state).map_err(|error| fault(&error))?;
+    let options = LuOptions { thin: options.thin && device.capabilities().unmap, ..options };
+    let unit = LogicalUnit::new(options, Arc::clone(&device), state.clone()).map_err(|error| fault(&error))?;
+    Ok(Arc::new(Volume { name: Arc::clone(name), config: volume.clone(), device, unit }))
+}
+
+fn lu_options(volume: &VolumeConfig, name: &VolumeName, state: &StateStore) -> Result<LuOptions, StateError> {
+    let identity = match volume.identity.uuid {
+        Some(uuid) => Identity { uuid },
+        None => state.identity(&UnitName::new(name), || Identity { uuid: Uuid::new_v4() })?,
+    };
+    let plain = LuOptions::new(name, identity);
+    let given = &volume.identity;
+    Ok(LuOptions {
+        serial: given.serial.clone(),
+        naa: given.naa.map(|naa| naa.as_bytes().to_vec()),
+        vendor: given.vendor.clone().unwrap_or(plain.vendor),
+        product: given.product.clone().unwrap_or(plain.product),
+        revision: given.revision.clone().unwrap_or(plain.revision),
+        scsi_version: volume.scsi_version as u8,
+        physical_block_exponent: (volume.physical_block_size / volume.block_size.bytes()).trailing_zeros() as u8,
+        rotation_rate: match volume.rotation {
+            config::Rotation::NotReported => 0,
+            config::Rotation::NonRotating => 1,
+            config::Rotation::Rpm(rpm) => rpm,
+        },
+        thin: volume.thin.unwrap_or(true),
+        removable: volume.removable,
+        read_only: volume.read_only,
+        write_cache: volume.write_cache,
+        identity: plain.identity,
+        name: plain.name,
+        lowest_aligned: plain.lowest_aligned,
+    })
+}

@@ -1,0 +1,525 @@
+//! One session's commands on their way between the iSCSI session and the logical units: which LUN, may it run yet
+//! (task attributes), what became of it. Also its task management.
+//!
+//! ```text
+//!  Event::Command ─► slot by LUN ─► task set ─► prepare ─┬─► answered ────────────────► respond
+//!                        │            (dormant)          ├─► wants data ─► solicit ─┐
+//!                        └ none: the missing LU          └──────────────────────────┴─► execute ─► now, or running
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use iscsi_proto::pdu::{self, TaskManagementFunction, TaskManagementResponseCode};
+use iscsi_proto::session::transfer::TransferFault;
+use iscsi_proto::session::{Answer, CommandArrived, Connection};
+use iscsi_proto::types::{InitiatorTaskTag, Lun};
+
+use crate::block::{Eventually, Payload};
+use crate::lu::command::CommandComplete;
+use crate::lu::nexus::Nexus;
+use crate::lu::task_set::{Refused, TaskSet};
+use crate::lu::inventory::LunInventory;
+use crate::lu::orders::{NexusOrder, Order, OrderSender};
+use crate::lu::{Admission, ItlNexus, LogicalUnit, Prepared, Reset, missing};
+use tokio::sync::{mpsc, oneshot};
+use crate::scsi::sense::{Asc, Sense, SenseKey};
+use crate::scsi::status::{Status, TaskAttribute};
+
+/// The one task name inside a session, never reused; an ITT may be.
+type TaskId = u64;
+
+/// One LUN of the session.
+#[derive(Debug)]
+struct Slot {
+    lun: Lun,
+    itl: ItlNexus,
+    set: TaskSet<InitiatorTaskTag>,
+}
+
+/// A command that could not be answered at once.
+#[derive(Debug)]
+enum Routed {
+    /// Held back by the task set.
+    Dormant { cdb: pdu::Cdb, expected_data_out: u64 },
+    /// Its data is on the way.
+    AwaitingData { prepared: Prepared, transfer_length: u64 },
+    Running { id: TaskId, transfer_length: u64 },
+}
+
+#[derive(Debug)]
+struct Task {
+    lun: Lun,
+    state: Routed,
+}
+
+type RunningTask = Pin<Box<dyn Future<Output = (TaskId, InitiatorTaskTag, CommandComplete)> + Send>>;
+
+/// Someone who waits until certain running tasks have ended.
+#[derive(Debug)]
+struct Waiting {
+    tasks: Vec<TaskId>,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    Respond { request: pdu::TaskManagementRequest, then_end: bool },
+    Release(oneshot::Sender<()>),
+}
+
+/// What the connection must do after a task management function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    Nothing,
+    /// TARGET COLD RESET: "the target MUST … terminate all of its TCP connections to all initiators" (RFC 7143 §11.5.1).
+    EndSessionsOfTarget,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct TaskRouter {
+    nexus: Arc<Nexus>,
+    inventory: Arc<LunInventory>,
+    /// In LUN order.
+    slots: Vec<Slot>,
+    /// Bounded by the session's command window.
+    tasks: HashMap<InitiatorTaskTag, Task>,
+    running: FuturesUnordered<RunningTask>,
+    next_id: TaskId,
+    waiting: Vec<Waiting>,
+    orders: mpsc::Sender<Order>,
+    protocol_level: u8,
+}
+
+impl TaskRouter {
+    pub fn new(nexus: Arc<Nexus>, inventory: LunInventory, orders: mpsc::Sender<Order>, protocol_level: u8) -> TaskRouter {
+        let mut router = TaskRouter {
+            nexus,
+            inventory: Arc::new(LunInventory::default()),
+            slots: Vec::new(),
+            tasks: HashMap::new(),
+            running: FuturesUnordered::new(),
+            next_id: 0,
+            waiting: Vec::new(),
+            orders,
+            protocol_level,
+        };
+        router.slots = inventory.entries.iter().map(|(lun, unit)| router.slot(lun_of(*lun), unit)).collect();
+        router.inventory = Arc::new(inventory);
+        router
+    }
+
+    fn slot(&self, lun: Lun, unit: &Arc<LogicalUnit>) -> Slot {
+        let orders = OrderSender::new(number_of(lun), self.orders.clone());
+        let itl = unit.attach(Arc::clone(&self.nexus), orders);
+        Slot { lun, itl, set: TaskSet::default() }
+    }
+
+    /// Other LUNs from now on. Those that stay keep their nexus and their tasks; every initiator hears of the change
+    /// (REPORTED LUNS DATA HAS CHANGED) by the LUNs it keeps and gains.
+    pub fn replace_inventory(&mut self, inventory: LunInventory, session: &mut Connection) {
+        let same = |(old, new): (&(u64, Arc<LogicalUnit>), &(u64, Arc<LogicalUnit>))| old.0 == new.0 && Arc::ptr_eq(&old.1, &new.1);
+        let (old_entries, new_entries) = (&self.inventory.entries, &inventory.entries);
+        if old_entries.len() == new_entries.len() && old_entries.iter().zip(new_entries).all(same) {
+            return;
+        }
+        let mut old: Vec<Slot> = std::mem::take(&mut self.slots);
+        for (lun, unit) in &inventory.entries {
+            let lun = &lun_of(*lun);
+            let stays = old.iter().position(|slot| slot.lun == *lun && Arc::ptr_eq(slot.itl.unit(), unit));
+            let slot = match stays {
+                Some(at) => old.swap_remove(at),
+                None => self.slot(*lun, unit),
+            };
+            slot.itl.luns_changed();
+            self.slots.push(slot);
+        }
+        for gone in old {
+            self.abort_lun(gone.lun, session);
+        }
+        self.inventory = Arc::new(inventory);
+    }
+
+    /// Commands begun and not answered.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.is_empty() && self.running.is_empty()
+    }
+
+    // ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub fn command(&mut self, arrived: CommandArrived, session: &mut Connection) {
+        let CommandArrived { task, request } = arrived;
+        let Some(at) = self.slots.iter().position(|slot| slot.lun == request.lun) else {
+            let complete = missing::respond(&request.cdb, &self.inventory);
+            return respond(session, task, complete, None);
+        };
+        let expected_data_out = if request.write { u64::from(request.expected_data_transfer_length) } else { 0 };
+        let slot = &mut self.slots[at];
+        // Nothing is ordered before or after a SIMPLE command in a set of SIMPLE commands, so one that ends at once need
+        // not enter it.
+        let attribute = task_attribute(request.attribute);
+        if attribute == TaskAttribute::Simple && slot.set.is_unordered() {
+            return self.begin(at, task, &request.cdb, expected_data_out, session, false);
+        }
+        match slot.set.admit(task, attribute) {
+            Err(refused) => respond(session, task, refusal(refused), None),
+            Ok(()) => {
+                let state = Routed::Dormant { cdb: request.cdb, expected_data_out };
+                self.tasks.insert(task, Task { lun: request.lun, state });
+                self.start_runnable(at, session);
+            }
+        }
+    }
+
+    /// All the data a command wanted.
+    pub fn data(&mut self, task: InitiatorTaskTag, pieces: impl IntoIterator<Item = Bytes>, session: &mut Connection) {
+        let Some(entry) = self.tasks.remove(&task) else { return };
+        let Routed::AwaitingData { prepared, transfer_length } = entry.state else {
+            self.tasks.insert(task, entry);
+            return;
+        };
+        let mut payload = Payload::default();
+        for piece in pieces {
+            payload.push(piece);
+        }
+        let execution = prepared.execute(payload, BytesMut::new());
+        self.follow(entry.lun, task, execution, Some(transfer_length), session);
+    }
+
+    /// The data will not come: RFC 7143 §11.4.7.2 says with which sense the command ends.
+    pub fn data_fault(&mut self, task: InitiatorTaskTag, fault: TransferFault, session: &mut Connection) {
+        let Some(entry) = self.tasks.remove(&task) else { return };
+        let sense = Sense {
+            key: SenseKey::AbortedCommand,
+            asc: match fault {
+                TransferFault::UnexpectedUnsolicited => Asc { code: 0x0C, qualifier: 0x0C },
+                TransferFault::IncorrectAmount => Asc { code: 0x0C, qualifier: 0x0D },
+                TransferFault::Lost => Asc { code: 0x47, qualifier: 0x05 },
+            },
+            information: None,
+            specific: None,
+        };
+        respond(session, task, CommandComplete::check_condition(sense), None);
+        self.finished(entry.lun, task, session);
+    }
+
+    /// `is_in_set`: the task set has it already.
+    fn begin(
+        &mut self,
+        at: usize,
+        task: InitiatorTaskTag,
+        cdb: &[u8],
+        expected_data_out: u64,
+        session: &mut Connection,
+        is_in_set: bool,
+    ) {
+        let slot = &mut self.slots[at];
+        let lun = slot.lun;
+        let prepared = match slot.itl.prepare(cdb, expected_data_out, &self.inventory) {
+            Admission::Complete(complete) => {
+                respond(session, task, complete, None);
+                if is_in_set {
+                    self.finished(lun, task, session);
+                }
+                return;
+            }
+            Admission::Ready(prepared) => prepared,
+        };
+        let transfer_length = prepared.data_out_length();
+        if transfer_length > 0 {
+            if !is_in_set && let Err(refused) = slot.set.admit_running(task) {
+                return respond(session, task, refusal(refused), None);
+            }
+            self.tasks.insert(task, Task { lun, state: Routed::AwaitingData { prepared, transfer_length } });
+            return session.solicit(task, transfer_length);
+        }
+        let buffer = BytesMut::with_capacity(prepared.data_in_length() as usize);
+        let execution = prepared.execute(Payload::default(), buffer);
+        if let (Eventually::Later(_), false) = (&execution, is_in_set)
+            && let Err(refused) = slot.set.admit_running(task)
+        {
+            return respond(session, task, refusal(refused), None);
+        }
+        self.follow(lun, task, execution, None, session);
+    }
+
+    /// Answer what has ended; keep what runs on.
+    fn follow(
+        &mut self,
+        lun: Lun,
+        task: InitiatorTaskTag,
+        execution: Eventually<CommandComplete>,
+        transfer_length: Option<u64>,
+        session: &mut Connection,
+    ) {
+        match execution {
+            Eventually::Now(complete) => {
+                respond(session, task, complete, transfer_length);
+                self.finished(lun, task, session);
+            }
+            Eventually::Later(future) => {
+                self.next_id += 1;
+                let id = self.next_id;
+                let transfer_length = transfer_length.unwrap_or(0);
+                self.tasks.insert(task, Task { lun, state: Routed::Running { id, transfer_length } });
+                self.running.push(Box::pin(async move { (id, task, future.await) }));
+            }
+        }
+    }
+
+    fn finished(&mut self, lun: Lun, task: InitiatorTaskTag, session: &mut Connection) {
+        let Some(at) = self.slots.iter().position(|slot| slot.lun == lun) else { return };
+        if self.slots[at].set.finished(task) {
+            self.start_runnable(at, session);
+        }
+    }
+
+    fn start_runnable(&mut self, at: usize, session: &mut Connection) {
+        while let Some(task) = self.slots[at].set.runnable() {
+            if let Some(Task { state: Routed::Dormant { cdb, expected_data_out }, .. }) = self.tasks.remove(&task) {
+                self.begin(at, task, &cdb, expected_data_out, session, true);
+            }
+        }
+    }
+
+    /// Wait for a running command; pending for ever while there is none.
+    pub fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<FinishedTask> {
+        match self.running.poll_next_unpin(context) {
+            Poll::Ready(Some((id, task, complete))) => Poll::Ready(FinishedTask { id, task, complete }),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// What [`poll_finished`](Self::poll_finished) brought.
+    pub fn finish(&mut self, finished: FinishedTask, session: &mut Connection) -> Afterwards {
+        let FinishedTask { id, task, complete } = finished;
+        if let Some(Task { lun, state: Routed::Running { id: current, transfer_length } }) = self.tasks.get(&task)
+            && *current == id
+        {
+            let (lun, transfer_length) = (*lun, *transfer_length);
+            self.tasks.remove(&task);
+            respond(session, task, complete, (transfer_length > 0).then_some(transfer_length));
+            self.finished(lun, task, session);
+        }
+        for waiting in &mut self.waiting {
+            waiting.tasks.retain(|waited| *waited != id);
+        }
+        self.settle_waiting(session)
+    }
+
+    // ── task management ───────────────────────────────────────────────────────────────────────────────────────────
+
+    /// RFC 7143 §11.5, RFC 7144 §5. Answered when every task it stops has stopped.
+    pub fn task_management(&mut self, request: pdu::TaskManagementRequest, session: &mut Connection) -> Afterwards {
+        use TaskManagementFunction as Function;
+        use TaskManagementResponseCode as Response;
+        let answer = |session: &mut Connection, code, additional| {
+            session.respond_task_management(&request, code, additional);
+            Afterwards::Nothing
+        };
+        let extended = [
+            Function::QUERY_TASK,
+            Function::QUERY_TASK_SET,
+            Function::I_T_NEXUS_RESET,
+            Function::QUERY_ASYNCHRONOUS_EVENT,
+        ];
+        if extended.contains(&request.function) && self.protocol_level < PROTOCOL_LEVEL_RFC_7144 {
+            return answer(session, Response::FUNCTION_NOT_SUPPORTED, [0; 3]);
+        }
+        let of_lun = [
+            Function::ABORT_TASK,
+            Function::ABORT_TASK_SET,
+            Function::CLEAR_ACA,
+            Function::CLEAR_TASK_SET,
+            Function::LOGICAL_UNIT_RESET,
+            Function::QUERY_TASK,
+            Function::QUERY_TASK_SET,
+            Function::QUERY_ASYNCHRONOUS_EVENT,
+        ];
+        let at = self.slots.iter().position(|slot| slot.lun == request.lun);
+        if at.is_none() && of_lun.contains(&request.function) {
+            return answer(session, Response::LUN_DOES_NOT_EXIST, [0; 3]);
+        }
+        let referenced = request.referenced_task_tag;
+        let is_known = session.task_lun(referenced) == Some(request.lun);
+        let stopped = match request.function {
+            Function::ABORT_TASK if is_known => self.abort_tasks(vec![referenced], session),
+            Function::ABORT_TASK => {
+                let code = match session.abort_unseen(request.ref_cmd_sn) {
+                    true => Response::FUNCTION_COMPLETE,
+                    false => Response::TASK_DOES_NOT_EXIST,
+                };
+                return answer(session, code, [0; 3]);
+            }
+            // TST=001b: a nexus's task set is its own, so clearing it aborts no one else's.
+            Function::ABORT_TASK_SET | Function::CLEAR_TASK_SET => self.abort_lun(request.lun, session),
+            Function::LOGICAL_UNIT_RESET => {
+                let stopped = self.abort_lun(request.lun, session);
+                return self.reset(at.into_iter().collect(), stopped, request, session);
+            }
+            Function::TARGET_WARM_RESET | Function::TARGET_COLD_RESET => {
+                let stopped = self.abort_all(session);
+                return self.reset((0..self.slots.len()).collect(), stopped, request, session);
+            }
+            Function::I_T_NEXUS_RESET => {
+                let stopped = self.abort_all(session);
+                self.slots.iter().for_each(|slot| slot.itl.nexus_reset());
+                stopped
+            }
+            Function::QUERY_TASK => {
+                let code = if is_known { Response::FUNCTION_SUCCEEDED } else { Response::FUNCTION_COMPLETE };
+                return answer(session, code, [0; 3]);
+            }
+            Function::QUERY_TASK_SET => {
+                let any = session.task_tags().into_iter().any(|tag| session.task_lun(tag) == Some(request.lun));
+                let code = if any { Response::FUNCTION_SUCCEEDED } else { Response::FUNCTION_COMPLETE };
+                return answer(session, code, [0; 3]);
+            }
+            Function::QUERY_ASYNCHRONOUS_EVENT => {
+                let event = at.and_then(|at| self.slots[at].itl.query_async_event());
+                return match event {
+                    Some(information) => answer(session, Response::FUNCTION_SUCCEEDED, information),
+                    None => answer(session, Response::FUNCTION_COMPLETE, [0; 3]),
+                };
+            }
+            Function::TASK_REASSIGN => {
+                return answer(session, Response::TASK_ALLEGIANCE_REASSIGNMENT_NOT_SUPPORTED, [0; 3]);
+            }
+            // CLEAR ACA among them: no ACA condition is ever established here.
+            _ => return answer(session, Response::FUNCTION_NOT_SUPPORTED, [0; 3]),
+        };
+        self.waiting.push(Waiting { tasks: stopped, then: Then::Respond { request, then_end: false } });
+        self.settle_waiting(session)
+    }
+
+    /// Reset units; the others' tasks on them end first.
+    fn reset(
+        &mut self,
+        slots: Vec<usize>,
+        stopped: Vec<TaskId>,
+        request: pdu::TaskManagementRequest,
+        session: &mut Connection,
+    ) -> Afterwards {
+        let reset = match request.function {
+            TaskManagementFunction::LOGICAL_UNIT_RESET => Reset::LogicalUnit,
+            _ => Reset::Target,
+        };
+        let then_end = request.function == TaskManagementFunction::TARGET_COLD_RESET;
+        self.next_id += 1;
+        let id = self.next_id;
+        let resets: Vec<_> = slots.into_iter().map(|at| self.slots[at].itl.reset(reset)).collect();
+        // The resets are one more running task to wait for; it has no tag that a command could have.
+        self.running.push(Box::pin(async move {
+            for reset in resets {
+                reset.await;
+            }
+            (id, InitiatorTaskTag::RESERVED, CommandComplete::good())
+        }));
+        let tasks = stopped.into_iter().chain([id]).collect();
+        self.waiting.push(Waiting { tasks, then: Then::Respond { request, then_end } });
+        self.settle_waiting(session)
+    }
+
+    /// Another nexus's doing (a reset, PREEMPT AND ABORT) stops our tasks on a unit.
+    pub fn order(&mut self, order: Order, session: &mut Connection) -> Afterwards {
+        let NexusOrder::AbortTasks { done } = order.order;
+        let tasks = self.abort_lun(lun_of(order.lun), session);
+        self.waiting.push(Waiting { tasks, then: Then::Release(done) });
+        self.settle_waiting(session)
+    }
+
+    fn abort_all(&mut self, session: &mut Connection) -> Vec<TaskId> {
+        self.abort_tasks(session.task_tags(), session)
+    }
+
+    fn abort_lun(&mut self, lun: Lun, session: &mut Connection) -> Vec<TaskId> {
+        let tags = session.task_tags().into_iter().filter(|tag| session.task_lun(*tag) == Some(lun)).collect();
+        self.abort_tasks(tags, session)
+    }
+
+    /// No response will come of them. Returns those that run on until the device lets go of them.
+    fn abort_tasks(&mut self, tags: Vec<InitiatorTaskTag>, session: &mut Connection) -> Vec<TaskId> {
+        let mut running = Vec::new();
+        for tag in tags {
+            session.abort(tag);
+            let Some(task) = self.tasks.remove(&tag) else { continue };
+            if let Routed::Running { id, .. } = task.state {
+                running.push(id);
+            }
+            self.finished(task.lun, tag, session);
+        }
+        running
+    }
+
+    fn settle_waiting(&mut self, session: &mut Connection) -> Afterwards {
+        let mut afterwards = Afterwards::Nothing;
+        // In order: "the target … MUST … respond … in the order received" holds for management of one task set.
+        while let Some(first) = self.waiting.iter().position(|waiting| waiting.tasks.is_empty()) {
+            match self.waiting.remove(first).then {
+                // Who ordered may be gone; then no one waits.
+                Then::Release(done) => drop(done.send(())),
+                Then::Respond { request, then_end } => {
+                    session.respond_task_management(&request, TaskManagementResponseCode::FUNCTION_COMPLETE, [0; 3]);
+                    if then_end {
+                        afterwards = Afterwards::EndSessionsOfTarget;
+                    }
+                }
+            }
+        }
+        afterwards
+    }
+}
+
+/// A running command that has ended.
+#[derive(Debug)]
+pub struct FinishedTask {
+    id: TaskId,
+    task: InitiatorTaskTag,
+    complete: CommandComplete,
+}
+
+/// iSCSIProtocolLevel from which RFC 7144's functions are in force.
+const PROTOCOL_LEVEL_RFC_7144: u8 = 2;
+
+/// `data_out`: bytes the command takes from the initiator, where it got as far as taking them.
+fn respond(session: &mut Connection, task: InitiatorTaskTag, complete: CommandComplete, data_out: Option<u64>) {
+    let sense = complete.sense.map_or_else(Bytes::new, |sense| sense.encode(complete.descriptor_sense));
+    let transfer_length = data_out.unwrap_or(complete.data_in.len());
+    let data_in = complete.data_in.contiguous();
+    session.respond(task, Answer { status: complete.status as u8, sense, data_in, transfer_length });
+}
+
+fn refusal(refused: Refused) -> CommandComplete {
+    let aborted = |key, code, qualifier| {
+        CommandComplete::check_condition(Sense { key, asc: Asc { code, qualifier }, information: None, specific: None })
+    };
+    match refused {
+        Refused::Full => CommandComplete::with_status(Status::TaskSetFull),
+        Refused::Overlapped => aborted(SenseKey::AbortedCommand, 0x4E, 0x00),
+        Refused::AutoContingentAllegiance => aborted(SenseKey::IllegalRequest, 0x49, 0x00),
+    }
+}
+
+/// RFC 7143 §11.3.1: "Untagged" is for the target to choose.
+fn task_attribute(attribute: pdu::TaskAttribute) -> TaskAttribute {
+    match attribute {
+        pdu::TaskAttribute::Untagged | pdu::TaskAttribute::Simple => TaskAttribute::Simple,
+        pdu::TaskAttribute::Ordered => TaskAttribute::Ordered,
+        pdu::TaskAttribute::HeadOfQueue => TaskAttribute::HeadOfQueue,
+        pdu::TaskAttribute::Aca => TaskAttribute::Aca,
+    }
+}
+
+fn lun_of(number: u64) -> Lun {
+    Lun(number.to_be_bytes())
+}
+
+fn number_of(lun: Lun) -> u64 {
+    u64::from_be_bytes(lun.0)
+}
