@@ -38,7 +38,7 @@ impl<T> CommandWindow<T> {
     pub fn new(expected: CmdSn, depth: u32) -> CommandWindow<T> {
         assert!((1..1 << 16).contains(&depth), "a window holds at least one command and is far below 2^31");
         let mut window =
-            CommandWindow { expected, maximum: expected.back(1), depth, early: BTreeMap::new(), origin: expected };
+            CommandWindow { expected, maximum: expected.previous(), depth, early: BTreeMap::new(), origin: expected };
         window.open(0);
         window
     }
@@ -96,7 +96,7 @@ impl<T> CommandWindow<T> {
     /// a smaller one, so a promise made stays made.
     pub fn open(&mut self, outstanding: u32) {
         let room = self.depth.saturating_sub(outstanding);
-        let maximum = self.expected.forward(room).back(1);
+        let maximum = self.expected.advanced(room).previous();
         if self.maximum.precedes(maximum) {
             self.maximum = maximum;
         }

@@ -11,8 +11,7 @@ use super::command_window::{Arrival, CommandWindow};
 use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
 use super::task::{Answer, CommandArrived, Event, Phase, Task};
 use super::transfer::{DataOutFields, Inbound, Step, TransferFault};
-use crate::framer::RawPdu;
-use crate::pdu::{self, Request, Response};
+use crate::pdu::{self, PduError, PduFault, RawPdu, Request, RejectReason, Residual, Response, ScsiStatus, DataInStatus, ServiceResponse};
 use crate::types::{CmdSn, DataSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
 
 /// What login negotiated, and the bounds the target sets itself.
@@ -43,7 +42,7 @@ const IMMEDIATE_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     #[error("protocol error: expected {expected}, got {got}")]
-    Protocol { expected: &'static str, got: String },
+    Protocol { expected: &'static str, got: &'static str },
     #[error("no answer to a NOP-In within the keepalive timeout")]
     Silent,
 }
@@ -126,29 +125,41 @@ impl Connection {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard(now);
         }
-        if raw.data_digest_failed() {
-            self.reject(&raw, pdu::RejectReason::DATA_DIGEST_ERROR);
-            return self.recover_from_lost_payload(&raw);
-        }
-        match Request::decode(&raw) {
-            Ok(Request::ScsiCommand(command)) => self.receive_command(command, &raw),
-            Ok(Request::DataOut(data)) => self.receive_data_out(data, &raw),
-            Ok(Request::TaskManagement(request)) => {
-                self.receive_ordered(request.immediate, request.cmd_sn, Ordered::TaskManagement(request), &raw)
+        let bhs = raw.bhs;
+        match Request::decode(raw) {
+            Ok(Request::ScsiCommand(command)) => self.receive_command(command, &bhs),
+            Ok(Request::DataOut(data)) => self.receive_data_out(data, &bhs),
+            Ok(Request::TaskManagementRequest(request)) => {
+                self.receive_ordered(request.immediate, request.cmd_sn, Ordered::TaskManagement(request), &bhs);
             }
-            Ok(Request::NopOut(nop)) => self.receive_nop_out(nop, &raw),
-            Ok(Request::Text(text)) => self.receive_ordered(text.immediate, text.cmd_sn, Ordered::Text(text), &raw),
-            Ok(Request::Logout(logout)) => {
-                self.receive_ordered(logout.immediate, logout.cmd_sn, Ordered::Logout(logout), &raw)
+            // An answer to our NOP-In: having heard it is all.
+            Ok(Request::NopOut(nop)) if nop.initiator_task_tag.is_reserved() => {}
+            Ok(Request::NopOut(nop)) => self.receive_ordered(nop.immediate, nop.cmd_sn, Ordered::Ping(nop), &bhs),
+            Ok(Request::TextRequest(text)) => {
+                self.receive_ordered(text.immediate, text.cmd_sn, Ordered::Text(text), &bhs);
+            }
+            Ok(Request::LogoutRequest(logout)) => {
+                self.receive_ordered(logout.immediate, logout.cmd_sn, Ordered::Logout(logout), &bhs);
             }
             // ErrorRecoveryLevel=0: there is nothing to ask for again.
-            Ok(Request::Snack(_)) => self.reject(&raw, pdu::RejectReason::COMMAND_NOT_SUPPORTED),
-            Ok(Request::Login(_)) => {
-                return Err(ConnectionError::Protocol { expected: "a full feature phase PDU", got: "Login Request".into() });
+            Ok(Request::Snack(_)) => self.reject(&bhs, RejectReason::COMMAND_NOT_SUPPORTED),
+            Ok(Request::LoginRequest(_)) => {
+                return Err(ConnectionError::Protocol { expected: "a full feature phase PDU", got: "Login Request" });
             }
-            Err(error) => self.reject(&raw, error.reject_reason()),
+            Err(error) => self.reject_pdu(&error),
         }
         Ok(())
+    }
+
+    /// A PDU whose header is whole and whose payload failed its digest.
+    pub fn receive_damaged(&mut self, error: PduError, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard(now);
+        }
+        self.reject_pdu(&error);
+        if error.fault == PduFault::DataDigest {
+            self.recover_from_lost_payload(RawPdu { bhs: error.bhs, ahs: error.ahs, data: Bytes::new() });
+        }
     }
 
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
@@ -157,7 +168,7 @@ impl Connection {
             Verdict::Dead => return Err(ConnectionError::Silent),
             Verdict::Ask => {
                 let target_transfer_tag = self.new_tag();
-                self.send(Response::NopIn(pdu::NopIn {
+                self.send(pdu::NopIn {
                     lun: Lun::ZERO,
                     initiator_task_tag: InitiatorTaskTag::RESERVED,
                     target_transfer_tag,
@@ -166,7 +177,7 @@ impl Connection {
                     exp_cmd_sn: self.window.expected(),
                     max_cmd_sn: self.window.maximum(),
                     data: Bytes::new(),
-                }));
+                });
             }
         }
         Ok(())
@@ -219,7 +230,8 @@ impl Connection {
     pub fn solicit(&mut self, task: InitiatorTaskTag, wanted: u64) {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
         let Phase::Arrived(inbound) = &mut entry.phase else { return };
-        inbound.want(wanted.min(u64::from(entry.expected_data_transfer_length)) as u32);
+        let offered = if entry.write { entry.expected_data_transfer_length } else { 0 };
+        inbound.want(wanted.min(u64::from(offered)) as u32);
         let inbound = std::mem::replace(inbound, Inbound::new(Bytes::new(), None));
         let missing = u64::from(inbound.missing());
         entry.phase = Phase::Collecting(inbound);
@@ -265,14 +277,14 @@ impl Connection {
             self.immediate_outstanding -= 1;
         }
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::TaskManagement(pdu::TaskManagementResponse {
+        self.send(pdu::TaskManagementResponse {
             response,
-            additional_information,
+            additional_response_information: additional_information,
             initiator_task_tag: request.initiator_task_tag,
             stat_sn,
             exp_cmd_sn,
             max_cmd_sn,
-        }));
+        });
     }
 
     /// `target_transfer_tag`: reserved with the last part of an answer.
@@ -285,7 +297,7 @@ impl Connection {
         data: Bytes,
     ) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::Text(pdu::TextResponse {
+        self.send(pdu::TextResponse {
             final_,
             continue_,
             lun: request.lun,
@@ -295,48 +307,48 @@ impl Connection {
             exp_cmd_sn,
             max_cmd_sn,
             data,
-        }));
+        });
     }
 
     pub fn respond_logout(&mut self, request: &pdu::LogoutRequest, response: pdu::LogoutResponseCode) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::Logout(pdu::LogoutResponse {
+        self.send(pdu::LogoutResponse {
             response,
             initiator_task_tag: request.initiator_task_tag,
             stat_sn,
             exp_cmd_sn,
             max_cmd_sn,
-            time2wait: 0,
-            time2retain: 0,
-        }));
+            time_2_wait: 0,
+            time_2_retain: 0,
+        });
     }
 
     pub fn send_async_message(&mut self, event: pdu::AsyncEvent, parameters: [u16; 3]) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::AsyncMessage(pdu::AsyncMessage {
+        self.send(pdu::AsyncMessage {
             lun: Lun::ZERO,
             stat_sn,
             exp_cmd_sn,
             max_cmd_sn,
-            async_event: event,
-            async_vcode: 0,
-            parameter1: parameters[0],
-            parameter2: parameters[1],
-            parameter3: parameters[2],
+            event,
+            vendor_code: 0,
+            parameter_1: parameters[0],
+            parameter_2: parameters[1],
+            parameter_3: parameters[2],
             data: Bytes::new(),
-        }));
+        });
     }
 
     // ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn receive_command(&mut self, command: pdu::ScsiCommand, raw: &RawPdu) {
+    fn receive_command(&mut self, command: pdu::ScsiCommand, bhs: &pdu::Bhs) {
         if let Err(reason) = self.check_command(&command) {
-            return self.reject(raw, reason);
+            return self.reject(bhs, reason);
         }
         if command.immediate {
             return match self.immediate_outstanding < IMMEDIATE_MAX {
                 true => self.start_command(command),
-                false => self.reject(raw, pdu::RejectReason::TOO_MANY_IMMEDIATE_COMMANDS),
+                false => self.reject(bhs, RejectReason::TOO_MANY_IMMEDIATE_COMMANDS),
             };
         }
         match self.window.arrive(command.cmd_sn) {
@@ -349,24 +361,24 @@ impl Connection {
         }
     }
 
-    fn check_command(&self, command: &pdu::ScsiCommand) -> Result<(), pdu::RejectReason> {
+    fn check_command(&self, command: &pdu::ScsiCommand) -> Result<(), RejectReason> {
         let immediate_data = command.data.len() as u64;
         let unsolicited_max = u64::from(self.settings.first_burst_length.min(command.expected_data_transfer_length));
         // "Sending … immediate data when ImmediateData=No is a protocol error", as is data beyond FirstBurstLength
         // (RFC 7143 §13.11, §13.14), or without the W bit.
         let data_is_allowed = command.write && self.settings.immediate_data && immediate_data <= unsolicited_max;
         if immediate_data > 0 && !data_is_allowed {
-            return Err(pdu::RejectReason::PROTOCOL_ERROR);
+            return Err(RejectReason::PROTOCOL_ERROR);
         }
         // F=0 announces unsolicited Data-Out PDUs, which InitialR2T=Yes forbids.
         if !command.final_ && (self.settings.initial_r2t || !command.write) {
-            return Err(pdu::RejectReason::INVALID_PDU_FIELD);
+            return Err(RejectReason::INVALID_PDU_FIELD);
         }
         if command.initiator_task_tag.is_reserved() {
-            return Err(pdu::RejectReason::INVALID_PDU_FIELD);
+            return Err(RejectReason::INVALID_PDU_FIELD);
         }
         match self.tasks.contains_key(&command.initiator_task_tag) {
-            true => Err(pdu::RejectReason::TASK_IN_PROGRESS),
+            true => Err(RejectReason::TASK_IN_PROGRESS),
             false => Ok(()),
         }
     }
@@ -379,6 +391,7 @@ impl Connection {
         let entry = Task {
             lun: request.lun,
             read: request.read,
+            write: request.write,
             expected_data_transfer_length: request.expected_data_transfer_length,
             immediate: request.immediate,
             solicited_bytes: 0,
@@ -394,11 +407,11 @@ impl Connection {
         self.window.open(self.tasks.len() as u32);
     }
 
-    fn receive_ordered(&mut self, immediate: bool, cmd_sn: CmdSn, request: Ordered, raw: &RawPdu) {
+    fn receive_ordered(&mut self, immediate: bool, cmd_sn: CmdSn, request: Ordered, bhs: &pdu::Bhs) {
         if immediate {
             if matches!(request, Ordered::TaskManagement(_)) {
                 if self.immediate_outstanding >= IMMEDIATE_MAX {
-                    return self.reject(raw, pdu::RejectReason::TOO_MANY_IMMEDIATE_COMMANDS);
+                    return self.reject(bhs, RejectReason::TOO_MANY_IMMEDIATE_COMMANDS);
                 }
                 self.immediate_outstanding += 1;
             }
@@ -432,20 +445,12 @@ impl Connection {
         }
     }
 
-    fn receive_nop_out(&mut self, nop: pdu::NopOut, raw: &RawPdu) {
-        // An answer to our NOP-In: having heard it is all.
-        if nop.initiator_task_tag.is_reserved() {
-            return;
-        }
-        self.receive_ordered(nop.immediate, nop.cmd_sn, Ordered::Ping(nop), raw);
-    }
-
     /// "the target … MUST … send a NOP-In with … the ping data" (RFC 7143 §11.18), as much of it as fits one PDU.
     fn answer_ping(&mut self, nop: pdu::NopOut) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
         let mut data = nop.data;
         data.truncate(self.settings.data_in_segment_max as usize);
-        self.send(Response::NopIn(pdu::NopIn {
+        self.send(pdu::NopIn {
             lun: nop.lun,
             initiator_task_tag: nop.initiator_task_tag,
             target_transfer_tag: TargetTransferTag::RESERVED,
@@ -453,12 +458,12 @@ impl Connection {
             exp_cmd_sn,
             max_cmd_sn,
             data,
-        }));
+        });
     }
 
     // ── data out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn receive_data_out(&mut self, data_out: pdu::DataOut, raw: &RawPdu) {
+    fn receive_data_out(&mut self, data_out: pdu::DataOut, bhs: &pdu::Bhs) {
         let task = data_out.initiator_task_tag;
         let fields = DataOutFields {
             target_transfer_tag: data_out.target_transfer_tag,
@@ -470,11 +475,11 @@ impl Connection {
             // Unsolicited data may trail a command that was aborted or that the window ignored; it is no one's.
             return match data_out.target_transfer_tag.is_reserved() {
                 true => {}
-                false => self.reject(raw, pdu::RejectReason::INVALID_PDU_FIELD),
+                false => self.reject(bhs, RejectReason::INVALID_PDU_FIELD),
             };
         };
         if !data_out.target_transfer_tag.is_reserved() && !inbound.knows(data_out.target_transfer_tag) {
-            return self.reject(raw, pdu::RejectReason::INVALID_PDU_FIELD);
+            return self.reject(bhs, RejectReason::INVALID_PDU_FIELD);
         }
         match inbound.receive(fields, data_out.data) {
             Ok(Step::Continue) => {}
@@ -485,7 +490,8 @@ impl Connection {
 
     /// "If the discarded PDU is a solicited or unsolicited iSCSI data PDU … the target MUST … terminate the task"
     /// (RFC 7143 §7.8; ErrorRecoveryLevel 0 has no recovery R2T).
-    fn recover_from_lost_payload(&mut self, raw: &RawPdu) -> Result<(), ConnectionError> {
+    fn recover_from_lost_payload(&mut self, raw: RawPdu) {
+        let bhs = raw.bhs;
         match Request::decode(raw) {
             Ok(Request::DataOut(data_out)) => {
                 let task = data_out.initiator_task_tag;
@@ -495,21 +501,20 @@ impl Connection {
                 }
             }
             // The command itself is whole: it keeps its place in the order and ends for want of its immediate data.
-            Ok(Request::ScsiCommand(mut command)) => {
-                command.data = Bytes::new();
+            Ok(Request::ScsiCommand(command)) => {
                 let task = command.initiator_task_tag;
-                if self.check_command(&command).is_ok() {
-                    self.receive_command(command, raw);
-                    if let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) {
-                        inbound.discard();
-                        self.fail_transfer(task, TransferFault::Lost);
-                    }
+                let is_new = !self.tasks.contains_key(&task);
+                self.receive_command(command, &bhs);
+                if let (true, Some(entry)) = (is_new, self.tasks.get_mut(&task))
+                    && let Some(inbound) = entry.phase.inbound()
+                {
+                    inbound.discard();
+                    self.fail_transfer(task, TransferFault::Lost);
                 }
             }
             // Dropping any other leaves a gap in CmdSN that the initiator fills by sending it again.
             _ => {}
         }
-        Ok(())
     }
 
     fn fail_transfer(&mut self, task: InitiatorTaskTag, fault: TransferFault) {
@@ -549,7 +554,7 @@ impl Connection {
                 return;
             };
             let lun = entry.lun;
-            self.send(Response::R2t(pdu::R2t {
+            self.send(pdu::R2t {
                 lun,
                 initiator_task_tag: task,
                 target_transfer_tag,
@@ -560,7 +565,7 @@ impl Connection {
                 r2t_sn: plan.r2t_sn,
                 buffer_offset: plan.buffer_offset,
                 desired_data_transfer_length: plan.desired_data_transfer_length,
-            }));
+            });
         }
     }
 
@@ -615,16 +620,19 @@ impl Connection {
         };
         data.truncate(expected as usize);
 
-        let collapse = answer.status == STATUS_GOOD && !data.is_empty();
-        let data_pdus = self.send_data_in(task, data, collapse.then_some((answer.status, residual)));
+        let status = ScsiStatus(answer.status);
+        let collapse = status == ScsiStatus::GOOD && !data.is_empty();
+        let data_pdus = self.send_data_in(task, data, collapse.then_some((status, residual)));
         if collapse {
             return;
         }
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::ScsiResponse(pdu::ScsiResponse {
-            residual: residual.flag(),
-            response: pdu::ResponseCode::COMMAND_COMPLETED,
-            status: answer.status,
+        self.send(pdu::ScsiResponse {
+            response: ServiceResponse::COMMAND_COMPLETED_AT_TARGET,
+            status,
+            residual,
+            bidirectional_read_residual: Residual::None,
+            status_qualifier: 0,
             initiator_task_tag: task,
             snack_tag: 0,
             stat_sn,
@@ -632,13 +640,12 @@ impl Connection {
             max_cmd_sn,
             // "the number of Data-In PDUs … for write the number of R2Ts" (RFC 7143 §11.4.8).
             exp_data_sn: DataSn(data_pdus + r2ts_sent),
-            residual_count: residual.count(),
-            sense: answer.sense,
-        }));
+            data: answer.sense,
+        });
     }
 
     /// Returns the number of PDUs. With `status` the last one carries it.
-    fn send_data_in(&mut self, task: InitiatorTaskTag, mut data: Bytes, status: Option<(u8, Residual)>) -> u32 {
+    fn send_data_in(&mut self, task: InitiatorTaskTag, mut data: Bytes, status: Option<(ScsiStatus, Residual)>) -> u32 {
         let (mut offset, mut burst, mut data_sn) = (0_u32, 0_u32, DataSn(0));
         while !data.is_empty() {
             let burst_left = self.settings.max_burst_length - burst;
@@ -647,24 +654,22 @@ impl Connection {
             let is_last = data.is_empty();
             burst += length as u32;
             let ends_burst = is_last || burst == self.settings.max_burst_length;
-            let collapsed = status.filter(|_| is_last);
-            let stat_sn = collapsed.map(|_| self.next_status().0);
-            self.send(Response::DataIn(pdu::DataIn {
+            let status = status
+                .filter(|_| is_last)
+                .map(|(status, residual)| DataInStatus { status, residual, stat_sn: self.next_status().0 });
+            self.send(pdu::DataIn {
                 final_: ends_burst,
                 acknowledge: false,
-                status: collapsed.map(|(status, _)| status),
-                residual: collapsed.map_or(pdu::ResidualFlag::None, |(_, residual)| residual.flag()),
+                status,
                 lun: Lun::ZERO,
                 initiator_task_tag: task,
                 target_transfer_tag: TargetTransferTag::RESERVED,
-                stat_sn: stat_sn.unwrap_or(StatSn(0)),
                 exp_cmd_sn: self.window.expected(),
                 max_cmd_sn: self.window.maximum(),
                 data_sn,
                 buffer_offset: offset,
-                residual_count: collapsed.map_or(0, |(_, residual)| residual.count()),
                 data: segment,
-            }));
+            });
             offset += length as u32;
             data_sn = data_sn.next();
             if ends_burst {
@@ -674,16 +679,15 @@ impl Connection {
         data_sn.0
     }
 
-    fn reject(&mut self, raw: &RawPdu, reason: pdu::RejectReason) {
+    fn reject(&mut self, bhs: &pdu::Bhs, reason: RejectReason) {
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(Response::Reject(pdu::Reject {
-            reason,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            data_sn: DataSn(0),
-            header: Bytes::copy_from_slice(&raw.bhs),
-        }));
+        let data = Bytes::copy_from_slice(bhs);
+        self.send(pdu::Reject { reason, stat_sn, exp_cmd_sn, max_cmd_sn, data_sn: DataSn(0), data });
+    }
+
+    fn reject_pdu(&mut self, error: &PduError) {
+        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
+        self.send(error.reject(stat_sn, exp_cmd_sn, max_cmd_sn));
     }
 
     // ── small parts ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -703,50 +707,15 @@ impl Connection {
         TargetTransferTag(self.next_tag)
     }
 
-    fn send(&mut self, response: Response) {
+    fn send(&mut self, response: impl Into<Response>) {
+        let response = response.into();
         self.backlog_bytes += wire_length(&response);
         self.transmit.push_back(response);
     }
 }
 
-const STATUS_GOOD: u8 = 0x00;
-
 /// BHS and data; digests and padding are noise.
 fn wire_length(response: &Response) -> usize {
-    48 + response.data().len()
+    pdu::BHS_LENGTH + response.data_length()
 }
 
-/// RFC 7143 §11.4.5: what the command moves against what the initiator expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Residual {
-    None,
-    Underflow(u32),
-    Overflow(u32),
-}
-
-impl Residual {
-    fn of(transfer_length: u64, expected: u32) -> Residual {
-        let expected = u64::from(expected);
-        let count = transfer_length.abs_diff(expected).min(u64::from(u32::MAX)) as u32;
-        match transfer_length.cmp(&expected) {
-            std::cmp::Ordering::Less => Residual::Underflow(count),
-            std::cmp::Ordering::Equal => Residual::None,
-            std::cmp::Ordering::Greater => Residual::Overflow(count),
-        }
-    }
-
-    fn flag(self) -> pdu::ResidualFlag {
-        match self {
-            Residual::None => pdu::ResidualFlag::None,
-            Residual::Underflow(_) => pdu::ResidualFlag::Underflow,
-            Residual::Overflow(_) => pdu::ResidualFlag::Overflow,
-        }
-    }
-
-    fn count(self) -> u32 {
-        match self {
-            Residual::None => 0,
-            Residual::Underflow(count) | Residual::Overflow(count) => count,
-        }
-    }
-}

@@ -45,6 +45,7 @@ pub struct Answer {
 pub(super) struct Task {
     pub lun: Lun,
     pub read: bool,
+    pub write: bool,
     pub expected_data_transfer_length: u32,
     pub immediate: bool,
     /// Its share of the connection's solicited bytes.

@@ -1,0 +1,346 @@
+//! One connection's task: bytes from the socket to the session, the session's PDUs to the socket, and between the two the
+//! task router. Everything this connection knows is owned here.
+//!
+//! ```text
+//!  socket ─► receive buffer ─► framer ─► session ─► events ─► task router ─► logical units
+//!  socket ◄─ transmitter  ◄──────────── session ◄─ answers ◄──────┘
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use iscsi_proto::framer::{FrameError, Framer};
+use iscsi_proto::pdu::{AsyncEvent, LogoutReason, LogoutRequest, LogoutResponseCode};
+use iscsi_proto::session::{Connection, ConnectionError, Event};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::daemon::{Place, Shared};
+use super::discovery;
+use super::login::{self, LoggedIn};
+use super::sessions::{EndReason, Registration, SessionOrder};
+use super::transmit::Transmitter;
+use crate::lu::orders::{ORDERS_PENDING_MAX, Order};
+use crate::target::router::{Afterwards, TaskRouter};
+
+/// Bytes of answers waiting for the socket at which the connection takes up no more commands: what a slow initiator can
+/// make it hold. Four of the largest bursts keep a fast line full.
+const BACKLOG_MAX: usize = 4 << 20;
+
+/// Bytes asked of the socket at once: a full window of 4 KiB writes, or two large data segments.
+const READ_AHEAD: usize = 256 << 10;
+
+/// Reads from one socket in a row before others get their turn.
+const READS_IN_A_ROW: usize = 4;
+
+/// How long the commands of a connection that is gone may run on. Longer, and a device hangs: the next session of this
+/// initiator must not wait for ever.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why a connection ended; for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("the initiator closed it")]
+    Closed,
+    #[error("the initiator logged out")]
+    LoggedOut,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Protocol(#[from] ConnectionError),
+    #[error("{0}")]
+    Ordered(EndReason),
+    #[error("its target or its right to log in was taken from the configuration")]
+    NotAdmitted,
+    #[error("login refused: {0}")]
+    LoginRefused(String),
+    #[error("login took longer than {0:?}")]
+    LoginTimeout(Duration),
+}
+
+/// The whole life of a connection.
+pub async fn serve(stream: TcpStream, peer: SocketAddr, portal_group: u16, mut place: Place, shared: Arc<Shared>) {
+    let local = stream.local_addr().ok();
+    let ended = match login::perform(&stream, peer, portal_group, &shared).await {
+        Ok(logged_in) => {
+            place.login_is_done();
+            let initiator = Arc::clone(&logged_in.registration.handle.key.initiator);
+            let target = logged_in.registration.handle.key.target.clone();
+            let (target, session) = (target.as_deref().unwrap_or("discovery"), logged_in.registration.handle.id);
+            tracing::info!(%peer, %initiator, target, session, portal = ?local, "logged in");
+            let ended = FullFeature::new(stream, logged_in, shared).run().await;
+            tracing::info!(%peer, %initiator, target, session, reason = %ended, "session ended");
+            return;
+        }
+        Err(ended) => ended,
+    };
+    match ended {
+        Ended::LoginRefused(_) | Ended::LoginTimeout(_) => tracing::warn!(%peer, reason = %ended, "no login"),
+        _ => tracing::debug!(%peer, reason = %ended, "connection ended before login"),
+    }
+}
+
+/// A connection in full feature phase.
+struct FullFeature {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    session: Connection,
+    framer: Framer,
+    received: BytesMut,
+    transmitter: Transmitter,
+    router: TaskRouter,
+    discovery: discovery::TextExchange,
+    registration: Registration,
+    orders: mpsc::Receiver<Order>,
+    chap_user: Option<String>,
+    peer: SocketAddr,
+    /// The Logout Response is queued: close when all is sent.
+    is_leaving: Option<Leaving>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    LoggedOut,
+    Ordered(EndReason),
+}
+
+/// What woke the loop.
+enum Wake {
+    Readable,
+    Writable,
+    Finished(crate::target::router::FinishedTask),
+    Order(Order),
+    SessionOrder(SessionOrder),
+    Timeout,
+}
+
+impl FullFeature {
+    fn new(stream: TcpStream, logged_in: LoggedIn, shared: Arc<Shared>) -> FullFeature {
+        let (orders_in, orders) = mpsc::channel(ORDERS_PENDING_MAX);
+        let router =
+            TaskRouter::new(logged_in.nexus, logged_in.inventory, orders_in, logged_in.parameters.iscsi_protocol_level);
+        FullFeature {
+            stream,
+            shared,
+            session: logged_in.session,
+            framer: logged_in.framer,
+            received: logged_in.received,
+            transmitter: logged_in.transmitter,
+            router,
+            discovery: discovery::TextExchange::new(logged_in.parameters),
+            registration: logged_in.registration,
+            orders,
+            chap_user: logged_in.chap_user,
+            peer: logged_in.peer,
+            is_leaving: None,
+        }
+    }
+
+    async fn run(mut self) -> Ended {
+        let ended = match self.converse().await {
+            Ok(ended) | Err(ended) => ended,
+        };
+        // "the target … MUST … terminate all tasks" of a session before another takes its place (RFC 7143 §6.3.5): what
+        // runs may still change the medium.
+        let drained = tokio::time::timeout(DRAIN_MAX, self.router.drain()).await;
+        if drained.is_err() {
+            tracing::error!(session = self.registration.handle.id, "commands still run {DRAIN_MAX:?} after their session ended");
+        }
+        ended
+    }
+
+    async fn converse(&mut self) -> Result<Ended, Ended> {
+        // The buffer may hold PDUs that came on the heels of the last Login Request.
+        self.take_received()?;
+        loop {
+            self.act()?;
+            let all_sent = self.transmit()?;
+            if let (Some(leaving), true) = (self.is_leaving, all_sent && self.router.is_idle()) {
+                return Ok(match leaving {
+                    Leaving::LoggedOut => Ended::LoggedOut,
+                    Leaving::Ordered(reason) => Ended::Ordered(reason),
+                });
+            }
+            match self.wake(all_sent).await? {
+                Wake::Readable => self.read()?,
+                Wake::Writable => {}
+                Wake::Finished(finished) => {
+                    let afterwards = self.router.finish(finished, &mut self.session);
+                    self.afterwards(afterwards);
+                }
+                Wake::Order(order) => {
+                    let afterwards = self.router.order(order, &mut self.session);
+                    self.afterwards(afterwards);
+                }
+                Wake::SessionOrder(order) => self.session_order(order)?,
+                Wake::Timeout => self.session.handle_timeout(Instant::now())?,
+            }
+        }
+    }
+
+    async fn wake(&mut self, all_sent: bool) -> Result<Wake, Ended> {
+        let may_read = self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX;
+        let timeout = self.session.poll_timeout();
+        let (stream, router) = (&self.stream, &mut self.router);
+        tokio::select! {
+            biased;
+            finished = poll_fn(|context| router.poll_finished(context)) => Ok(Wake::Finished(finished)),
+            ready = stream.readable(), if may_read => Ok(ready.map(|()| Wake::Readable)?),
+            ready = stream.writable(), if !all_sent => Ok(ready.map(|()| Wake::Writable)?),
+            Some(order) = self.orders.recv() => Ok(Wake::Order(order)),
+            Some(order) = self.registration.orders.recv() => Ok(Wake::SessionOrder(order)),
+            () = sleep_until(timeout) => Ok(Wake::Timeout),
+        }
+    }
+
+    /// The session's events, while there is room for their answers.
+    fn act(&mut self) -> Result<(), Ended> {
+        while self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX {
+            let Some(event) = self.session.poll_event() else { return Ok(()) };
+            match event {
+                Event::Command(arrived) => self.router.command(arrived, &mut self.session),
+                Event::Data { task, data } => self.router.data(task, data, &mut self.session),
+                Event::DataFault { task, fault } => self.router.data_fault(task, fault, &mut self.session),
+                Event::TaskManagement(request) => {
+                    tracing::info!(
+                        session = self.registration.handle.id,
+                        initiator = %self.registration.handle.key.initiator,
+                        function = %request.function, lun = %request.lun, "task management"
+                    );
+                    let afterwards = self.router.task_management(request, &mut self.session);
+                    self.afterwards(afterwards);
+                }
+                Event::Text(request) => {
+                    let answer = discovery::Answerer { shared: &self.shared, key: &self.registration.handle.key, peer: self.peer, stream: &self.stream };
+                    self.discovery.receive(request, &answer, &mut self.session);
+                }
+                Event::Logout(request) => self.logout(&request),
+            }
+        }
+        Ok(())
+    }
+
+    /// True: everything is in the socket's hands.
+    fn transmit(&mut self) -> Result<bool, Ended> {
+        loop {
+            while self.transmitter.pending_bytes() < BACKLOG_MAX
+                && let Some(response) = self.session.poll_transmit()
+            {
+                self.transmitter.push(&response);
+            }
+            if !self.transmitter.send(&self.stream)? {
+                return Ok(false);
+            }
+            if self.session.backlog_bytes() == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Ended> {
+        for _ in 0..READS_IN_A_ROW {
+            self.received.reserve(self.framer.wanted().max(READ_AHEAD));
+            match self.stream.try_read_buf(&mut self.received) {
+                Ok(0) => return Err(Ended::Closed),
+                Ok(_) => self.take_received()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            if self.received.capacity() > self.received.len() {
+                // The socket gave less than asked for: it is empty.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take_received(&mut self) -> Result<(), Ended> {
+        let now = Instant::now();
+        loop {
+            match self.framer.next(&mut self.received) {
+                Ok(Some(pdu)) => self.session.receive(pdu, now)?,
+                Ok(None) => return Ok(()),
+                Err(FrameError::DataDigest(error)) => self.session.receive_damaged(error, now),
+                Err(fatal) => return Err(fatal.into()),
+            }
+        }
+    }
+
+    fn logout(&mut self, request: &LogoutRequest) {
+        match request.reason {
+            LogoutReason::CLOSE_SESSION | LogoutReason::CLOSE_CONNECTION => {
+                self.router.abort_everything(&mut self.session);
+                self.session.respond_logout(request, LogoutResponseCode::SUCCESS);
+                self.is_leaving = Some(Leaving::LoggedOut);
+            }
+            // ErrorRecoveryLevel is below 2.
+            _ => self.session.respond_logout(request, LogoutResponseCode::RECOVERY_NOT_SUPPORTED),
+        }
+    }
+
+    fn afterwards(&mut self, afterwards: Afterwards) {
+        if afterwards == Afterwards::Nothing {
+            return;
+        }
+        let key = &self.registration.handle.key;
+        let of_target = self.shared.sessions.all().into_iter().filter(|session| session.key.target == key.target);
+        let others: Vec<_> = of_target.filter(|session| session.id != self.registration.handle.id).collect();
+        tokio::spawn(async move {
+            for session in others {
+                session.order(SessionOrder::End(EndReason::TargetReset)).await;
+            }
+        });
+        self.is_leaving = Some(Leaving::Ordered(EndReason::TargetReset));
+    }
+
+    fn session_order(&mut self, order: SessionOrder) -> Result<(), Ended> {
+        match order {
+            SessionOrder::Reconfigured(catalog) => {
+                let key = &self.registration.handle.key;
+                let Some(name) = &key.target else { return Ok(()) };
+                let portal = (key.portal_group, self.peer);
+                let inventory = login::inventory_for(&catalog, name, &key.initiator, portal, self.chap_user.as_deref());
+                match inventory {
+                    Ok(inventory) => self.router.replace_inventory(inventory, &mut self.session),
+                    Err(refusal) => {
+                        tracing::warn!(initiator = %key.initiator, target = %name, %refusal, "no longer admitted");
+                        self.drop_connection();
+                        return Err(Ended::NotAdmitted);
+                    }
+                }
+            }
+            SessionOrder::RequestLogout => {
+                // Parameter3: seconds to log out in (RFC 7143 §11.9.1, AsyncEvent 1).
+                self.session.send_async_message(AsyncEvent::REQUEST_LOGOUT, [0, 0, LOGOUT_SECONDS]);
+            }
+            SessionOrder::End(reason) => {
+                self.drop_connection();
+                return Err(Ended::Ordered(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// A last word, as far as the socket takes it.
+    fn drop_connection(&mut self) {
+        self.session.send_async_message(AsyncEvent::DROP_ALL_CONNECTIONS, [0, 0, 0]);
+        // The connection ends either way; that the initiator hears why is a courtesy.
+        let _ = self.transmit();
+    }
+}
+
+/// What an initiator is asked to log out within, at shutdown. systemd gives a service 90 s; initiators answer in one.
+const LOGOUT_SECONDS: u16 = 5;
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
