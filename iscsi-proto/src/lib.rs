@@ -6,4 +6,5 @@ pub mod digest;
 pub mod framer;
 pub mod pdu;
 pub mod serial;
+pub mod session;
 pub mod types;

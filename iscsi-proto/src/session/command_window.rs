@@ -147,7 +147,10 @@ mod tests {
         }
         assert_eq!(w.take_next(), None);
         assert_eq!(w.arrive(CmdSn(u32::MAX - 1)), Arrival::InOrder);
-        assert_eq!([w.take_next(), w.take_next(), w.take_next(), w.take_next()], [Some(u32::MAX), Some(0), Some(1), None]);
+        assert_eq!(
+            [w.take_next(), w.take_next(), w.take_next(), w.take_next()],
+            [Some(u32::MAX), Some(0), Some(1), None]
+        );
         assert_eq!(w.expected(), CmdSn(2));
     }
 

@@ -11,7 +11,9 @@ use super::command_window::{Arrival, CommandWindow};
 use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
 use super::task::{Answer, CommandArrived, Event, Phase, Task};
 use super::transfer::{DataOutFields, Inbound, Step, TransferFault};
-use crate::pdu::{self, PduError, PduFault, RawPdu, Request, RejectReason, Residual, Response, ScsiStatus, DataInStatus, ServiceResponse};
+use crate::pdu::{
+    self, DataInStatus, Pdu, PduError, PduFault, RawPdu, RejectReason, Request, Residual, ScsiStatus, ServiceResponse,
+};
 use crate::types::{CmdSn, DataSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
 
 /// What login negotiated, and the bounds the target sets itself.
@@ -78,7 +80,7 @@ pub struct Connection {
     /// Bounded by the CmdSN window and `IMMEDIATE_MAX`.
     events: VecDeque<Event>,
     /// PDUs to send. The shell stops asking for events while `backlog` is high, which bounds it.
-    transmit: VecDeque<Response>,
+    transmit: VecDeque<RawPdu>,
     backlog_bytes: usize,
     next_tag: u32,
     keepalive: Option<Keepalive>,
@@ -189,10 +191,10 @@ impl Connection {
         self.events.pop_front()
     }
 
-    pub fn poll_transmit(&mut self) -> Option<Response> {
-        let response = self.transmit.pop_front()?;
-        self.backlog_bytes -= wire_length(&response);
-        Some(response)
+    pub fn poll_transmit(&mut self) -> Option<RawPdu> {
+        let pdu = self.transmit.pop_front()?;
+        self.backlog_bytes -= wire_length(&pdu);
+        Some(pdu)
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -348,7 +350,7 @@ impl Connection {
         if command.immediate {
             return match self.immediate_outstanding < IMMEDIATE_MAX {
                 true => self.start_command(command),
-                false => self.reject(bhs, RejectReason::TOO_MANY_IMMEDIATE_COMMANDS),
+                false => self.reject(bhs, RejectReason::IMMEDIATE_COMMAND_REJECT),
             };
         }
         match self.window.arrive(command.cmd_sn) {
@@ -385,8 +387,8 @@ impl Connection {
 
     fn start_command(&mut self, mut request: pdu::ScsiCommand) {
         let task = request.initiator_task_tag;
-        let unsolicited_end = (!request.final_)
-            .then(|| self.settings.first_burst_length.min(request.expected_data_transfer_length));
+        let unsolicited_end =
+            (!request.final_).then(|| self.settings.first_burst_length.min(request.expected_data_transfer_length));
         let inbound = Inbound::new(std::mem::take(&mut request.data), unsolicited_end);
         let entry = Task {
             lun: request.lun,
@@ -411,7 +413,7 @@ impl Connection {
         if immediate {
             if matches!(request, Ordered::TaskManagement(_)) {
                 if self.immediate_outstanding >= IMMEDIATE_MAX {
-                    return self.reject(bhs, RejectReason::TOO_MANY_IMMEDIATE_COMMANDS);
+                    return self.reject(bhs, RejectReason::IMMEDIATE_COMMAND_REJECT);
                 }
                 self.immediate_outstanding += 1;
             }
@@ -550,7 +552,8 @@ impl Connection {
             let target_transfer_tag = self.new_tag();
             let Some(entry) = self.tasks.get_mut(&task) else { return };
             let Phase::Collecting(inbound) = &mut entry.phase else { return };
-            let Some(plan) = inbound.next_r2t(target_transfer_tag, self.settings.max_burst_length, outstanding_max) else {
+            let Some(plan) = inbound.next_r2t(target_transfer_tag, self.settings.max_burst_length, outstanding_max)
+            else {
                 return;
             };
             let lun = entry.lun;
@@ -654,9 +657,11 @@ impl Connection {
             let is_last = data.is_empty();
             burst += length as u32;
             let ends_burst = is_last || burst == self.settings.max_burst_length;
-            let status = status
-                .filter(|_| is_last)
-                .map(|(status, residual)| DataInStatus { status, residual, stat_sn: self.next_status().0 });
+            let status = status.filter(|_| is_last).map(|(status, residual)| DataInStatus {
+                status,
+                residual,
+                stat_sn: self.next_status().0,
+            });
             self.send(pdu::DataIn {
                 final_: ends_burst,
                 acknowledge: false,
@@ -707,15 +712,14 @@ impl Connection {
         TargetTransferTag(self.next_tag)
     }
 
-    fn send(&mut self, response: impl Into<Response>) {
-        let response = response.into();
-        self.backlog_bytes += wire_length(&response);
-        self.transmit.push_back(response);
+    fn send(&mut self, response: impl Pdu) {
+        let pdu = response.to_raw();
+        self.backlog_bytes += wire_length(&pdu);
+        self.transmit.push_back(pdu);
     }
 }
 
 /// BHS and data; digests and padding are noise.
-fn wire_length(response: &Response) -> usize {
-    pdu::BHS_LENGTH + response.data_length()
+fn wire_length(pdu: &RawPdu) -> usize {
+    pdu::BHS_LENGTH + pdu.data.len()
 }
-

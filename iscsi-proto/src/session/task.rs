@@ -12,9 +12,15 @@ pub enum Event {
     /// A command whose turn has come. The shell answers with `solicit` (data is wanted) or `respond`.
     Command(CommandArrived),
     /// All the data that was solicited.
-    Data { task: InitiatorTaskTag, data: Pieces },
+    Data {
+        task: InitiatorTaskTag,
+        data: Pieces,
+    },
     /// The data will never be whole: the shell ends the command with the sense that fits and calls `respond`.
-    DataFault { task: InitiatorTaskTag, fault: TransferFault },
+    DataFault {
+        task: InitiatorTaskTag,
+        fault: TransferFault,
+    },
     TaskManagement(TaskManagementRequest),
     Text(TextRequest),
     Logout(LogoutRequest),

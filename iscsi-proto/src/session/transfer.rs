@@ -146,11 +146,8 @@ impl Inbound {
             return None;
         }
         let length = self.missing().min(max_burst);
-        let plan = R2tPlan {
-            r2t_sn: self.next_r2t_sn,
-            buffer_offset: self.next_offset,
-            desired_data_transfer_length: length,
-        };
+        let plan =
+            R2tPlan { r2t_sn: self.next_r2t_sn, buffer_offset: self.next_offset, desired_data_transfer_length: length };
         self.open.push(Sequence {
             tag,
             next_data_sn: DataSn(0),
@@ -250,7 +247,10 @@ mod tests {
         let mut inbound = Inbound::new(bytes(100), Some(300));
         inbound.want(1000);
         assert_eq!(inbound.next_r2t(TAG, 400, 2), None, "not before the unsolicited burst has ended");
-        assert_eq!(inbound.receive(data_out(TargetTransferTag::RESERVED, 0, 100, false), bytes(100)), Ok(Step::Continue));
+        assert_eq!(
+            inbound.receive(data_out(TargetTransferTag::RESERVED, 0, 100, false), bytes(100)),
+            Ok(Step::Continue)
+        );
         assert_eq!(
             inbound.receive(data_out(TargetTransferTag::RESERVED, 1, 200, true), bytes(50)),
             Ok(Step::SequenceEnded)
