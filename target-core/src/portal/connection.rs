@@ -230,9 +230,9 @@ impl FullFeature {
     fn transmit(&mut self) -> Result<bool, Ended> {
         loop {
             while self.transmitter.pending_bytes() < BACKLOG_MAX
-                && let Some(response) = self.session.poll_transmit()
+                && let Some(pdu) = self.session.poll_transmit()
             {
-                self.transmitter.push(&response);
+                self.transmitter.push(pdu);
             }
             if !self.transmitter.send(&self.stream)? {
                 return Ok(false);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use iscsi_proto::framer::Digests;
-use iscsi_proto::pdu::Response;
+use iscsi_proto::digest::Digests;
+use iscsi_proto::pdu::RawPdu;
 use tokio::net::TcpStream;
 
 /// Slices in one `writev`. Twenty-odd PDUs: beyond that a system call's cost is spread thin enough.
@@ -61,22 +61,17 @@ impl Transmitter {
         self.pending_bytes
     }
 
-    pub fn push(&mut self, response: &Response) {
-        let header = response.encode_header();
-        let data = response.data();
-        match self.digests.header {
-            true => self.push_chunk(Chunk::small(&[&header, &Digests::of(&[&header])])),
-            false => self.push_chunk(Chunk::small(&[&header])),
-        }
-        if data.is_empty() {
+    /// No PDU of a target has additional header segments.
+    pub fn push(&mut self, pdu: RawPdu) {
+        let digest = self.digests.after_header(&pdu.bhs, &pdu.ahs);
+        self.push_chunk(Chunk::small(&[&pdu.bhs, &digest]));
+        if pdu.data.is_empty() {
             return;
         }
-        let padding = &[0; 3][..data.len().wrapping_neg() % 4];
-        self.push_chunk(Chunk::Data(data.clone()));
-        match self.digests.data {
-            true => self.push_chunk(Chunk::small(&[padding, &Digests::of(&[data, padding])])),
-            false if !padding.is_empty() => self.push_chunk(Chunk::small(&[padding])),
-            false => {}
+        let trailer = self.digests.after_data([&pdu.data[..]]);
+        self.push_chunk(Chunk::Data(pdu.data));
+        if !trailer.is_empty() {
+            self.push_chunk(Chunk::small(&[&trailer]));
         }
     }
 

@@ -151,7 +151,7 @@ impl Catalog {
     pub fn inventory(&self, luns: &LunMap) -> LunInventory {
         let entries = luns
             .iter()
-            .filter_map(|(lun, name)| Some((Lun::from_number(*lun).to_u64(), Arc::clone(&self.volumes.get(name)?.unit))))
+            .filter_map(|(lun, name)| Some((u64::from_be_bytes(Lun::from_u16(*lun)?.0), Arc::clone(&self.volumes.get(name)?.unit))))
             .collect();
         LunInventory::new(entries)
     }

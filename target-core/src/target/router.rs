@@ -37,7 +37,7 @@ type TaskId = u64;
 /// One LUN of the session.
 #[derive(Debug)]
 struct Slot {
-    lun: Lun,
+    lun: u16,
     itl: ItlNexus,
     set: TaskSet<InitiatorTaskTag>,
 }
@@ -54,7 +54,7 @@ enum Routed {
 
 #[derive(Debug)]
 struct Task {
-    lun: Lun,
+    lun: u16,
     state: Routed,
 }
 
@@ -110,13 +110,13 @@ impl TaskRouter {
             orders,
             protocol_level,
         };
-        router.slots = inventory.entries.iter().map(|(lun, unit)| router.slot(lun_of(*lun), unit)).collect();
+        router.slots = inventory.entries.iter().map(|(lun, unit)| router.slot(number_of(*lun), unit)).collect();
         router.inventory = Arc::new(inventory);
         router
     }
 
-    fn slot(&self, lun: Lun, unit: &Arc<LogicalUnit>) -> Slot {
-        let orders = OrderSender::new(number_of(lun), self.orders.clone());
+    fn slot(&self, lun: u16, unit: &Arc<LogicalUnit>) -> Slot {
+        let orders = OrderSender::new(u64::from(lun), self.orders.clone());
         let itl = unit.attach(Arc::clone(&self.nexus), orders);
         Slot { lun, itl, set: TaskSet::default() }
     }
@@ -131,11 +131,11 @@ impl TaskRouter {
         }
         let mut old: Vec<Slot> = std::mem::take(&mut self.slots);
         for (lun, unit) in &inventory.entries {
-            let lun = &lun_of(*lun);
-            let stays = old.iter().position(|slot| slot.lun == *lun && Arc::ptr_eq(slot.itl.unit(), unit));
+            let lun = number_of(*lun);
+            let stays = old.iter().position(|slot| slot.lun == lun && Arc::ptr_eq(slot.itl.unit(), unit));
             let slot = match stays {
                 Some(at) => old.swap_remove(at),
-                None => self.slot(*lun, unit),
+                None => self.slot(lun, unit),
             };
             slot.itl.luns_changed();
             self.slots.push(slot);
@@ -144,6 +144,11 @@ impl TaskRouter {
             self.abort_lun(gone.lun, session);
         }
         self.inventory = Arc::new(inventory);
+    }
+
+    fn find(&self, lun: Lun) -> Option<usize> {
+        let number = lun.to_u16()?;
+        self.slots.binary_search_by_key(&number, |slot| slot.lun).ok()
     }
 
     /// Commands begun and not answered.
@@ -155,7 +160,7 @@ impl TaskRouter {
 
     pub fn command(&mut self, arrived: CommandArrived, session: &mut Connection) {
         let CommandArrived { task, request } = arrived;
-        let Some(at) = self.slots.iter().position(|slot| slot.lun == request.lun) else {
+        let Some(at) = self.find(request.lun) else {
             let complete = missing::respond(&request.cdb, &self.inventory);
             return respond(session, task, complete, None);
         };
@@ -171,7 +176,8 @@ impl TaskRouter {
             Err(refused) => respond(session, task, refusal(refused), None),
             Ok(()) => {
                 let state = Routed::Dormant { cdb: request.cdb, expected_data_out };
-                self.tasks.insert(task, Task { lun: request.lun, state });
+                let lun = slot.lun;
+                self.tasks.insert(task, Task { lun, state });
                 self.start_runnable(at, session);
             }
         }
@@ -252,7 +258,7 @@ impl TaskRouter {
     /// Answer what has ended; keep what runs on.
     fn follow(
         &mut self,
-        lun: Lun,
+        lun: u16,
         task: InitiatorTaskTag,
         execution: Eventually<CommandComplete>,
         transfer_length: Option<u64>,
@@ -273,8 +279,8 @@ impl TaskRouter {
         }
     }
 
-    fn finished(&mut self, lun: Lun, task: InitiatorTaskTag, session: &mut Connection) {
-        let Some(at) = self.slots.iter().position(|slot| slot.lun == lun) else { return };
+    fn finished(&mut self, lun: u16, task: InitiatorTaskTag, session: &mut Connection) {
+        let Some(at) = self.slots.binary_search_by_key(&lun, |slot| slot.lun).ok() else { return };
         if self.slots[at].set.finished(task) {
             self.start_runnable(at, session);
         }
@@ -286,6 +292,16 @@ impl TaskRouter {
                 self.begin(at, task, &cdb, expected_data_out, session, true);
             }
         }
+    }
+
+    /// Stop everything; nothing is answered any more. For the end of the session.
+    pub fn abort_everything(&mut self, session: &mut Connection) {
+        self.abort_all(session);
+    }
+
+    /// Until the last command that runs has let go of its device.
+    pub async fn drain(&mut self) {
+        while self.running.next().await.is_some() {}
     }
 
     /// Wait for a running command; pending for ever while there is none.
@@ -330,7 +346,7 @@ impl TaskRouter {
             Function::QUERY_ASYNCHRONOUS_EVENT,
         ];
         if extended.contains(&request.function) && self.protocol_level < PROTOCOL_LEVEL_RFC_7144 {
-            return answer(session, Response::FUNCTION_NOT_SUPPORTED, [0; 3]);
+            return answer(session, Response::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED, [0; 3]);
         }
         let of_lun = [
             Function::ABORT_TASK,
@@ -342,7 +358,7 @@ impl TaskRouter {
             Function::QUERY_TASK_SET,
             Function::QUERY_ASYNCHRONOUS_EVENT,
         ];
-        let at = self.slots.iter().position(|slot| slot.lun == request.lun);
+        let at = self.find(request.lun);
         if at.is_none() && of_lun.contains(&request.function) {
             return answer(session, Response::LUN_DOES_NOT_EXIST, [0; 3]);
         }
@@ -358,9 +374,9 @@ impl TaskRouter {
                 return answer(session, code, [0; 3]);
             }
             // TST=001b: a nexus's task set is its own, so clearing it aborts no one else's.
-            Function::ABORT_TASK_SET | Function::CLEAR_TASK_SET => self.abort_lun(request.lun, session),
+            Function::ABORT_TASK_SET | Function::CLEAR_TASK_SET => self.abort_lun(request.lun.to_u16().unwrap_or(u16::MAX), session),
             Function::LOGICAL_UNIT_RESET => {
-                let stopped = self.abort_lun(request.lun, session);
+                let stopped = self.abort_lun(request.lun.to_u16().unwrap_or(u16::MAX), session);
                 return self.reset(at.into_iter().collect(), stopped, request, session);
             }
             Function::TARGET_WARM_RESET | Function::TARGET_COLD_RESET => {
@@ -392,7 +408,7 @@ impl TaskRouter {
                 return answer(session, Response::TASK_ALLEGIANCE_REASSIGNMENT_NOT_SUPPORTED, [0; 3]);
             }
             // CLEAR ACA among them: no ACA condition is ever established here.
-            _ => return answer(session, Response::FUNCTION_NOT_SUPPORTED, [0; 3]),
+            _ => return answer(session, Response::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED, [0; 3]),
         };
         self.waiting.push(Waiting { tasks: stopped, then: Then::Respond { request, then_end: false } });
         self.settle_waiting(session)
@@ -429,7 +445,7 @@ impl TaskRouter {
     /// Another nexus's doing (a reset, PREEMPT AND ABORT) stops our tasks on a unit.
     pub fn order(&mut self, order: Order, session: &mut Connection) -> Afterwards {
         let NexusOrder::AbortTasks { done } = order.order;
-        let tasks = self.abort_lun(lun_of(order.lun), session);
+        let tasks = self.abort_lun(order.lun as u16, session);
         self.waiting.push(Waiting { tasks, then: Then::Release(done) });
         self.settle_waiting(session)
     }
@@ -438,8 +454,8 @@ impl TaskRouter {
         self.abort_tasks(session.task_tags(), session)
     }
 
-    fn abort_lun(&mut self, lun: Lun, session: &mut Connection) -> Vec<TaskId> {
-        let tags = session.task_tags().into_iter().filter(|tag| session.task_lun(*tag) == Some(lun)).collect();
+    fn abort_lun(&mut self, lun: u16, session: &mut Connection) -> Vec<TaskId> {
+        let tags = session.task_tags().into_iter().filter(|tag| session.task_lun(*tag).and_then(Lun::to_u16) == Some(lun)).collect();
         self.abort_tasks(tags, session)
     }
 
@@ -516,10 +532,7 @@ fn task_attribute(attribute: pdu::TaskAttribute) -> TaskAttribute {
     }
 }
 
-fn lun_of(number: u64) -> Lun {
-    Lun(number.to_be_bytes())
-}
-
-fn number_of(lun: Lun) -> u64 {
-    u64::from_be_bytes(lun.0)
+/// The LUN of an inventory entry, all of which are single-level.
+fn number_of(lun: u64) -> u16 {
+    Lun(lun.to_be_bytes()).to_u16().expect("the configuration makes single-level LUNs only")
 }
