@@ -71,6 +71,20 @@ impl<Tag: Copy + Eq> TaskSet<Tag> {
         Ok(())
     }
 
+    /// Only SIMPLE tasks are in the set: another one may start at once, and need not enter if it also ends at once.
+    pub fn is_unordered(&self) -> bool {
+        self.barriers == 0
+    }
+
+    /// A SIMPLE task that has started already, in a set that [`is_unordered`](Self::is_unordered).
+    pub fn admit_running(&mut self, tag: Tag) -> Result<(), Refused> {
+        assert!(self.is_unordered(), "a task starts by itself only where nothing holds it back");
+        self.admit(tag, TaskAttribute::Simple)?;
+        let started = self.runnable.pop_back();
+        assert!(started == Some(tag), "it was runnable at once");
+        Ok(())
+    }
+
     /// The next task to start, each once.
     pub fn runnable(&mut self) -> Option<Tag> {
         self.runnable.pop_front()

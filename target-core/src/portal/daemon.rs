@@ -135,7 +135,7 @@ impl Daemon {
     /// Open every volume, then listen. Within a tokio runtime.
     pub async fn start(config: Config) -> Result<Daemon, StartError> {
         let limits = Places::new(config.limits.clone());
-        let catalog = blocking(move || Catalog::open(config)).await?;
+        let catalog = Catalog::open(config).await?;
         let portals = wanted_portals(&catalog.config);
         let shared = Arc::new(Shared {
             catalog: ArcSwap::from_pointee(catalog),
@@ -166,10 +166,7 @@ impl Daemon {
         let opened = bind(new, &self.shared)?;
         let old = self.shared.catalog.load_full();
         let limits = config.limits.clone();
-        let (catalog, changes) = {
-            let old = Arc::clone(&old);
-            blocking(move || old.reopen(config)).await.map_err(StartError::Volumes)?
-        };
+        let (catalog, changes) = old.reopen(config).await.map_err(StartError::Volumes)?;
         listeners.retain(|open| wanted.iter().any(|wanted| is_open(wanted, open)));
         listeners.extend(opened);
         publish(&self.shared, &listeners);
@@ -217,10 +214,6 @@ impl Daemon {
             }
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("opening volumes does not panic and is not cancelled")
 }
 
 fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::config::{self, Config, IscsiName, LunMap, TargetConfig, VolumeConfig, VolumeName};
 use crate::block::{self, BlockDevice};
-use crate::lu::persist::{Identity, StateError, StateStore, UnitName};
 use crate::lu::LogicalUnit;
 use crate::lu::inventory::LunInventory;
 use crate::lu::options::LuOptions;
+use crate::lu::persist::{Identity, StateError, StateStore, UnitName};
 
 /// A volume that is open.
 #[derive(Debug)]
@@ -67,15 +67,16 @@ pub struct Changes {
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        for (what, names) in [
-            ("volumes added", &self.added),
-            ("volumes removed", &self.removed),
-            ("volumes resized", &self.resized),
-            ("targets changed", &self.targets),
-        ] {
+        for (what, names) in
+            [("volumes added", &self.added), ("volumes removed", &self.removed), ("volumes resized", &self.resized)]
+        {
             if !names.is_empty() {
                 parts.push(format!("{what}: {}", names.join(", ")));
             }
+        }
+        if !self.targets.is_empty() {
+            let names: Vec<&str> = self.targets.iter().map(IscsiName::as_str).collect();
+            parts.push(format!("targets changed: {}", names.join(", ")));
         }
         match parts.is_empty() {
             true => write!(f, "nothing changed"),
@@ -85,22 +86,23 @@ impl fmt::Display for Changes {
 }
 
 impl Catalog {
-    /// Opens every volume. Blocks on disks.
-    pub fn open(config: Config) -> Result<Catalog, CatalogFaults> {
-        let volumes = open_volumes(&config, config.volumes.keys().collect())?;
+    /// Opens every volume.
+    pub async fn open(config: Config) -> Result<Catalog, CatalogFaults> {
+        let names = config.volumes.keys().cloned().collect();
+        let (config, volumes) = open_volumes(config, names).await?;
         Ok(Catalog { config, volumes })
     }
 
     /// A catalog for `config` that shares what stays. Refused whole where any part can't be had; growing a volume comes
-    /// last, when nothing else can fail. Blocks on disks.
-    pub fn reopen(&self, config: Config) -> Result<(Catalog, Changes), CatalogFaults> {
+    /// last, when nothing else can fail.
+    pub async fn reopen(&self, config: Config) -> Result<(Catalog, Changes), CatalogFaults> {
         let mut changes = Changes::default();
         let mut faults = Vec::new();
         let mut volumes = BTreeMap::new();
         let mut to_open = Vec::new();
         for (name, wanted) in &config.volumes {
             let Some(open) = self.volumes.get(name) else {
-                to_open.push(name);
+                to_open.push(Arc::clone(name));
                 changes.added.push(Arc::clone(name));
                 continue;
             };
@@ -108,19 +110,20 @@ impl Catalog {
                 Ok(None) => {
                     volumes.insert(Arc::clone(name), Arc::clone(open));
                 }
-                Ok(Some(size)) => changes.resized.push((Arc::clone(name), size).0),
+                Ok(Some(_)) => changes.resized.push(Arc::clone(name)),
                 Err(cause) => faults.push(VolumeFault { volume: Arc::clone(name), cause }),
             }
         }
         if !faults.is_empty() {
             return Err(CatalogFaults(faults));
         }
-        volumes.extend(open_volumes(&config, to_open)?);
+        let (config, opened) = open_volumes(config, to_open).await?;
+        volumes.extend(opened);
         for name in &changes.resized {
             let (open, wanted) = (&self.volumes[name], &config.volumes[name]);
-            let blocks = block::BlockCount(wanted.size.unwrap_or(0) >> wanted.block_size.shift());
-            match open.device.resize(blocks) {
-                Ok(()) => open.unit.capacity_changed(),
+            let blocks = wanted.size.map(|bytes| block::BlockCount(bytes >> wanted.block_size.shift()));
+            match open.device.resize(blocks).await {
+                Ok(_) => open.unit.capacity_changed(),
                 Err(error) => faults.push(VolumeFault { volume: Arc::clone(name), cause: error.to_string() }),
             }
             let volume = Volume {
@@ -139,8 +142,8 @@ impl Catalog {
         Ok((Catalog { config, volumes }, changes))
     }
 
-    pub fn target(&self, name: &str) -> Option<(&IscsiName, &TargetConfig)> {
-        self.config.targets.get_key_value(name)
+    pub fn target(&self, name: &IscsiName) -> Option<&TargetConfig> {
+        self.config.targets.get(name)
     }
 
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
@@ -151,7 +154,9 @@ impl Catalog {
     pub fn inventory(&self, luns: &LunMap) -> LunInventory {
         let entries = luns
             .iter()
-            .filter_map(|(lun, name)| Some((u64::from_be_bytes(Lun::from_u16(*lun)?.0), Arc::clone(&self.volumes.get(name)?.unit))))
+            .filter_map(|(lun, name)| {
+                Some((u64::from_be_bytes(Lun::from_u16(*lun)?.0), Arc::clone(&self.volumes.get(name)?.unit)))
+            })
             .collect();
         LunInventory::new(entries)
     }
@@ -174,10 +179,7 @@ fn live_change(open: &VolumeConfig, wanted: &VolumeConfig) -> Result<Option<u64>
     }
 }
 
-fn changed_targets(
-    old: &BTreeMap<IscsiName, TargetConfig>,
-    new: &BTreeMap<IscsiName, TargetConfig>,
-) -> Vec<IscsiName> {
+fn changed_targets(old: &BTreeMap<IscsiName, TargetConfig>, new: &BTreeMap<IscsiName, TargetConfig>) -> Vec<IscsiName> {
     let mut names: Vec<IscsiName> = old.keys().chain(new.keys()).cloned().collect();
     names.sort();
     names.dedup();
@@ -188,26 +190,24 @@ fn changed_targets(
 /// Threads that open volumes: opening waits for disks (a first start makes one record a volume, and syncs it).
 const OPENERS: usize = 16;
 
-fn open_volumes(
-    config: &Config,
-    names: Vec<&VolumeName>,
-) -> Result<BTreeMap<VolumeName, Arc<Volume>>, CatalogFaults> {
-    let state = StateStore::directory(&config.state_dir);
+type Opened = (Config, BTreeMap<VolumeName, Arc<Volume>>);
+
+async fn open_volumes(config: Config, names: Vec<VolumeName>) -> Result<Opened, CatalogFaults> {
+    let config = Arc::new(config);
     let share = names.len().div_ceil(OPENERS).max(1);
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let opened: Vec<Result<Arc<Volume>, VolumeFault>> = std::thread::scope(|scope| {
-        let openers: Vec<_> = names
-            .chunks(share)
-            .map(|share| {
-                let (state, runtime) = (&state, runtime.clone());
-                scope.spawn(move || {
-                    let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
-                    share.iter().map(|name| open_volume(config, name, state)).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        openers.into_iter().flat_map(|opener| opener.join().expect("opening a volume does not panic")).collect()
-    });
+    let mut openers = Vec::new();
+    for share in names.chunks(share) {
+        let (config, share) = (Arc::clone(&config), share.to_vec());
+        openers.push(tokio::task::spawn_blocking(move || {
+            let state = StateStore::directory(&config.state_dir);
+            share.iter().map(|name| open_volume(&config, name, &state)).collect::<Vec<_>>()
+        }));
+    }
+    let mut opened = Vec::new();
+    for opener in openers {
+        opened.extend(opener.await.expect("opening a volume does not panic and is not cancelled"));
+    }
+    let config = Arc::try_unwrap(config).expect("the openers have ended");
     let mut volumes = BTreeMap::new();
     let mut faults = Vec::new();
     for result in opened {
@@ -219,7 +219,7 @@ fn open_volumes(
         }
     }
     match faults.is_empty() {
-        true => Ok(volumes),
+        true => Ok((config, volumes)),
         false => Err(CatalogFaults(faults)),
     }
 }
@@ -229,12 +229,8 @@ fn open_volume(config: &Config, name: &VolumeName, state: &StateStore) -> Result
     let fault = |cause: &dyn fmt::Display| VolumeFault { volume: Arc::clone(name), cause: cause.to_string() };
     let spec = block::StoreSpec {
         store: match &volume.store {
-            config::Store::File { path, direct_io } => {
-                block::Store::File { path: path.clone(), direct_io: *direct_io }
-            }
-            config::Store::Device { path, direct_io } => {
-                block::Store::Device { path: path.clone(), direct_io: *direct_io }
-            }
+            config::Store::File { path, direct_io } => block::Store::File { path: path.clone(), direct_io: *direct_io },
+            config::Store::Device { path, .. } => block::Store::Device { path: path.clone() },
             config::Store::Memory => block::Store::Memory,
             config::Store::Null => block::Store::Null,
         },

@@ -22,20 +22,19 @@ use iscsi_proto::types::{InitiatorTaskTag, Lun};
 
 use crate::block::{Eventually, Payload};
 use crate::lu::command::CommandComplete;
-use crate::lu::nexus::Nexus;
-use crate::lu::task_set::{Refused, TaskSet};
 use crate::lu::inventory::LunInventory;
+use crate::lu::nexus::Nexus;
 use crate::lu::orders::{NexusOrder, Order, OrderSender};
+use crate::lu::task_set::{Refused, TaskSet};
 use crate::lu::{Admission, ItlNexus, LogicalUnit, Prepared, Reset, missing};
-use tokio::sync::{mpsc, oneshot};
 use crate::scsi::sense::{Asc, Sense, SenseKey};
 use crate::scsi::status::{Status, TaskAttribute};
+use tokio::sync::{mpsc, oneshot};
 
 /// The one task name inside a session, never reused; an ITT may be.
 type TaskId = u64;
 
 /// One LUN of the session.
-#[derive(Debug)]
 struct Slot {
     lun: u16,
     itl: ItlNexus,
@@ -43,16 +42,23 @@ struct Slot {
 }
 
 /// A command that could not be answered at once.
-#[derive(Debug)]
 enum Routed {
     /// Held back by the task set.
-    Dormant { cdb: pdu::Cdb, expected_data_out: u64 },
+    Dormant {
+        cdb: pdu::Cdb,
+        expected_data_out: u64,
+    },
     /// Its data is on the way.
-    AwaitingData { prepared: Prepared, transfer_length: u64 },
-    Running { id: TaskId, transfer_length: u64 },
+    AwaitingData {
+        prepared: Prepared,
+        transfer_length: u64,
+    },
+    Running {
+        id: TaskId,
+        transfer_length: u64,
+    },
 }
 
-#[derive(Debug)]
 struct Task {
     lun: u16,
     state: Routed,
@@ -82,7 +88,6 @@ pub enum Afterwards {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct TaskRouter {
     nexus: Arc<Nexus>,
     inventory: Arc<LunInventory>,
@@ -98,7 +103,12 @@ pub struct TaskRouter {
 }
 
 impl TaskRouter {
-    pub fn new(nexus: Arc<Nexus>, inventory: LunInventory, orders: mpsc::Sender<Order>, protocol_level: u8) -> TaskRouter {
+    pub fn new(
+        nexus: Arc<Nexus>,
+        inventory: LunInventory,
+        orders: mpsc::Sender<Order>,
+        protocol_level: u8,
+    ) -> TaskRouter {
         let mut router = TaskRouter {
             nexus,
             inventory: Arc::new(LunInventory::default()),
@@ -124,7 +134,9 @@ impl TaskRouter {
     /// Other LUNs from now on. Those that stay keep their nexus and their tasks; every initiator hears of the change
     /// (REPORTED LUNS DATA HAS CHANGED) by the LUNs it keeps and gains.
     pub fn replace_inventory(&mut self, inventory: LunInventory, session: &mut Connection) {
-        let same = |(old, new): (&(u64, Arc<LogicalUnit>), &(u64, Arc<LogicalUnit>))| old.0 == new.0 && Arc::ptr_eq(&old.1, &new.1);
+        let same = |(old, new): (&(u64, Arc<LogicalUnit>), &(u64, Arc<LogicalUnit>))| {
+            old.0 == new.0 && Arc::ptr_eq(&old.1, &new.1)
+        };
         let (old_entries, new_entries) = (&self.inventory.entries, &inventory.entries);
         if old_entries.len() == new_entries.len() && old_entries.iter().zip(new_entries).all(same) {
             return;
@@ -374,7 +386,9 @@ impl TaskRouter {
                 return answer(session, code, [0; 3]);
             }
             // TST=001b: a nexus's task set is its own, so clearing it aborts no one else's.
-            Function::ABORT_TASK_SET | Function::CLEAR_TASK_SET => self.abort_lun(request.lun.to_u16().unwrap_or(u16::MAX), session),
+            Function::ABORT_TASK_SET | Function::CLEAR_TASK_SET => {
+                self.abort_lun(request.lun.to_u16().unwrap_or(u16::MAX), session)
+            }
             Function::LOGICAL_UNIT_RESET => {
                 let stopped = self.abort_lun(request.lun.to_u16().unwrap_or(u16::MAX), session);
                 return self.reset(at.into_iter().collect(), stopped, request, session);
@@ -455,7 +469,11 @@ impl TaskRouter {
     }
 
     fn abort_lun(&mut self, lun: u16, session: &mut Connection) -> Vec<TaskId> {
-        let tags = session.task_tags().into_iter().filter(|tag| session.task_lun(*tag).and_then(Lun::to_u16) == Some(lun)).collect();
+        let tags = session
+            .task_tags()
+            .into_iter()
+            .filter(|tag| session.task_lun(*tag).and_then(Lun::to_u16) == Some(lun))
+            .collect();
         self.abort_tasks(tags, session)
     }
 
@@ -505,7 +523,7 @@ const PROTOCOL_LEVEL_RFC_7144: u8 = 2;
 
 /// `data_out`: bytes the command takes from the initiator, where it got as far as taking them.
 fn respond(session: &mut Connection, task: InitiatorTaskTag, complete: CommandComplete, data_out: Option<u64>) {
-    let sense = complete.sense.map_or_else(Bytes::new, |sense| sense.encode(complete.descriptor_sense));
+    let sense = complete.sense.map_or_else(Bytes::new, |sense| sense.encode(complete.descriptor_sense).into());
     let transfer_length = data_out.unwrap_or(complete.data_in.len());
     let data_in = complete.data_in.contiguous();
     session.respond(task, Answer { status: complete.status as u8, sense, data_in, transfer_length });
@@ -522,13 +540,13 @@ fn refusal(refused: Refused) -> CommandComplete {
     }
 }
 
-/// RFC 7143 §11.3.1: "Untagged" is for the target to choose.
+/// RFC 7143 §11.3.1.1: "Untagged" is for the target to choose; reserved values did not pass the decoder.
 fn task_attribute(attribute: pdu::TaskAttribute) -> TaskAttribute {
     match attribute {
-        pdu::TaskAttribute::Untagged | pdu::TaskAttribute::Simple => TaskAttribute::Simple,
-        pdu::TaskAttribute::Ordered => TaskAttribute::Ordered,
-        pdu::TaskAttribute::HeadOfQueue => TaskAttribute::HeadOfQueue,
-        pdu::TaskAttribute::Aca => TaskAttribute::Aca,
+        pdu::TaskAttribute::ORDERED => TaskAttribute::Ordered,
+        pdu::TaskAttribute::HEAD_OF_QUEUE => TaskAttribute::HeadOfQueue,
+        pdu::TaskAttribute::ACA => TaskAttribute::Aca,
+        _ => TaskAttribute::Simple,
     }
 }
 
