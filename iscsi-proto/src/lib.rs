@@ -4,7 +4,9 @@
 
 pub mod digest;
 pub mod framer;
+pub mod login;
 pub mod pdu;
 pub mod serial;
 pub mod session;
+pub mod text;
 pub mod types;

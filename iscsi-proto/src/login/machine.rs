@@ -32,7 +32,7 @@ const VERSION: u8 = 0;
 /// A login that waits for a Login Request.
 #[derive(Debug)]
 pub struct Login {
-    thread: Thread,
+    thread: Box<Thread>,
     expect: Expect,
 }
 
@@ -50,7 +50,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Authorize {
     pub knock: Knock,
-    thread: Thread,
+    thread: Box<Thread>,
     declared: Declared,
     pairs: Vec<Pair>,
 }
@@ -58,7 +58,7 @@ pub struct Authorize {
 /// Random bytes are needed. Answer with [`AskChallenge::answer`].
 #[derive(Debug)]
 pub struct AskChallenge {
-    thread: Thread,
+    thread: Box<Thread>,
     party: Box<Party>,
     answers: Vec<Pair>,
     algorithm: Algorithm,
@@ -68,7 +68,7 @@ pub struct AskChallenge {
 #[derive(Debug)]
 pub struct Admit {
     pub admission: Admission,
-    thread: Thread,
+    thread: Box<Thread>,
     party: Box<Party>,
     parameters: text::OperationalParameters,
     data: Bytes,
@@ -172,7 +172,7 @@ impl Login {
             initiator_name: None,
             target_name: None,
         };
-        Login { thread, expect: Expect::InitialText }
+        Login { thread: Box::new(thread), expect: Expect::InitialText }
     }
 
     pub fn handle(self, request: LoginRequest) -> Result<Step, Box<Rejected>> {
@@ -431,7 +431,7 @@ impl Thread {
         Box::new(Negotiation::new(party.terms.offers.clone(), party.declared.session_type, leading))
     }
 
-    fn step(mut self, next: Next) -> Step {
+    fn step(mut self: Box<Self>, next: Next) -> Step {
         match next {
             Next::Send { transit, more_follows, data, expect } => {
                 let response = self.response(transit, more_follows, data);
@@ -485,7 +485,7 @@ impl Thread {
     }
 
     /// "The T bit, the CSG field, and the NSG field are reserved" in a reject (§6.3.1).
-    fn reject(mut self, refusal: Refusal) -> Box<Rejected> {
+    fn reject(mut self: Box<Self>, refusal: Refusal) -> Box<Rejected> {
         let Refusal { error, rule } = refusal;
         let moved_to = error.address().map(|address| Pair::new(Key::TargetAddress.name(), address));
         let data = text::pair::encode(moved_to.as_slice()).into();
@@ -494,7 +494,7 @@ impl Thread {
             status: error.status(),
             ..self.response(None, false, data)
         };
-        let Thread { initiator_name, target_name, .. } = self;
+        let Thread { initiator_name, target_name, .. } = *self;
         Box::new(Rejected { response, error, rule, initiator_name, target_name })
     }
 }
