@@ -485,7 +485,7 @@ impl Thread {
     }
 
     /// "The T bit, the CSG field, and the NSG field are reserved" in a reject (§6.3.1).
-    fn reject(mut self: Box<Self>, refusal: Refusal) -> Box<Rejected> {
+    fn reject(mut self, refusal: Refusal) -> Box<Rejected> {
         let Refusal { error, rule } = refusal;
         let moved_to = error.address().map(|address| Pair::new(Key::TargetAddress.name(), address));
         let data = text::pair::encode(moved_to.as_slice()).into();
@@ -494,7 +494,7 @@ impl Thread {
             status: error.status(),
             ..self.response(None, false, data)
         };
-        let Thread { initiator_name, target_name, .. } = *self;
+        let Thread { initiator_name, target_name, .. } = self;
         Box::new(Rejected { response, error, rule, initiator_name, target_name })
     }
 }
