@@ -37,12 +37,9 @@ impl BlockDeviceFile {
             return Err(OpenError::new(object, format!("is {what}, not a block device"), remedy));
         }
         // O_EXCL: not while it is mounted, or another's by the kernel's own account (open(2)).
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!spec.read_only)
-            .custom_flags(libc::O_EXCL)
-            .open(&path)
-            .map_err(|error| node::refused(&path, &error))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(!spec.read_only).custom_flags(libc::O_EXCL);
+        let file = lock::patiently(|| options.open(&path)).map_err(|error| node::refused(&path, &error))?;
         lock::exclusive(&file, &path, !spec.read_only)?;
 
         let sector = ioctl_blksszget(&file).map_err(|error| node::refused(&path, &error.into()))?;
@@ -78,6 +75,8 @@ impl BlockDeviceFile {
             read_only: spec.read_only,
             direct_io: false,
             releases: capabilities.unmap,
+            // Not to be asked of statfs(2): it tells of the file system the node is on, and /dev is in memory.
+            in_memory: false,
         };
         Ok(BlockDeviceFile { medium: Medium::new(file, medium), capabilities })
     }

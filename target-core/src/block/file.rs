@@ -80,7 +80,7 @@ impl FileDevice {
         let granularity = metadata.blksize().max(1) >> spec.block_length.shift();
         let capabilities = Capabilities {
             unmap: releases,
-            fast_zeroes: releases || zeroes_ranges(&file),
+            fast_zeroes: releases || is_on(&file, &ZERO_RANGE_FILE_SYSTEMS),
             volatile_cache: true,
             allocation_map: spec.thin,
             read_only: spec.read_only,
@@ -93,6 +93,7 @@ impl FileDevice {
             read_only: spec.read_only,
             direct_io,
             releases,
+            in_memory: !direct_io && is_on(&file, &IN_MEMORY),
         };
         let growing = Arc::default();
         Ok(FileDevice { medium: Medium::new(file, medium), capabilities, thin: spec.thin, growing })
@@ -262,8 +263,8 @@ fn punches_holes(file: &File, size: u64) -> bool {
     retried(|| fallocate(file, flags, behind, PROBE_BYTES)) != Err(Errno::OPNOTSUPP)
 }
 
-fn zeroes_ranges(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|stat| ZERO_RANGE_FILE_SYSTEMS.contains(&(stat.f_type as u32)))
+fn is_on(file: &File, file_systems: &[u32]) -> bool {
+    fstatfs(file).is_ok_and(|stat| file_systems.contains(&(stat.f_type as u32)))
 }
 
 /// Volumes hold other people's data.
@@ -273,3 +274,5 @@ const STAT_BLOCK_BYTES: u64 = 512;
 const PROBE_BYTES: u64 = 1 << 16;
 /// FALLOC_FL_ZERO_RANGE cannot be tried without doing it. statfs(2): ext4, XFS, Btrfs.
 const ZERO_RANGE_FILE_SYSTEMS: [u32; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+/// statfs(2): tmpfs, ramfs. Older kernels do not know RWF_NOWAIT there.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];

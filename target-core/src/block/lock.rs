@@ -1,6 +1,7 @@
 //! One user for each file and device: two would corrupt it.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -16,28 +17,39 @@ use super::{node, sys};
 /// Twice: `flock(2)` finds our own kind and tells its process; an open file description lock finds programs that lock byte
 /// ranges, as virtual machine monitors lock their images.
 pub fn exclusive(file: &File, path: &Path, writable: bool) -> Result<(), OpenError> {
-    let mut tries = 1;
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if tries < TRIES => {
-                tries += 1;
-                std::thread::sleep(TRY_INTERVAL);
-            }
-            Err(Errno::WOULDBLOCK) => return Err(in_use(path, holder_of(file))),
-            Err(error) => return Err(node::refused(path, &error.into())),
-        }
+    match patiently(|| Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(in_use(path, holder_of(file))),
+        Err(error) => return Err(node::refused(path, &error)),
     }
-    // Where flock is itself made of byte range locks (NFS), one kind is all there is.
-    if writable && !on_network_file_system(file) {
-        match sys::lock_open_file(file) {
-            Err(Errno::AGAIN | Errno::ACCESS) => return Err(in_use(path, None)),
-            // No such locks here; flock stands.
-            Ok(()) | Err(_) => {}
-        }
+    // Where flock is itself made of byte range locks (NFS), one kind is all there is; where the second kind is not known,
+    // the first stands.
+    if writable
+        && !on_network_file_system(file)
+        && let Err(Errno::AGAIN | Errno::ACCESS) = sys::lock_open_file(file)
+    {
+        return Err(in_use(path, None));
     }
     Ok(())
+}
+
+/// Try again for a moment while somebody has it: udev looks at a device when it appears, and a device dropped here gives its
+/// descriptor back when its last blocking call returns.
+pub fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match call() {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy | io::ErrorKind::Interrupted
+                ) =>
+            {
+                std::thread::sleep(TRY_INTERVAL);
+            }
+            result => return result,
+        }
+    }
+    call()
 }
 
 fn in_use(path: &Path, holder: Option<u32>) -> OpenError {
@@ -78,7 +90,7 @@ fn on_network_file_system(file: impl AsFd) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| NETWORK_FILE_SYSTEMS.contains(&(stat.f_type as u32)))
 }
 
-/// udev holds a device for moments when it appears: give it this many chances to be done with it.
+/// A tenth of a second in all.
 const TRIES: u32 = 6;
 const TRY_INTERVAL: Duration = Duration::from_millis(20);
 /// statfs(2): NFS, CIFS, SMB2.

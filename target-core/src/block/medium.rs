@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstatfs, seek};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, seek};
 use rustix::io::{Errno, ReadWriteFlags, pread, pwritev2};
 use smallvec::SmallVec;
 
@@ -37,6 +37,8 @@ pub struct MediumSpec {
     pub direct_io: bool,
     /// Holes may be punched.
     pub releases: bool,
+    /// Nothing ever waits for a medium, and nothing needs a flush.
+    pub in_memory: bool,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,6 @@ pub struct Shared {
     pub spec: MediumSpec,
     pub capacity_blocks: AtomicU64,
     pub flusher: Flusher,
-    in_memory: bool,
     bounce: Option<Bounce>,
     // Found out by trying; a file system that does not know a thing never will.
     knows_read_now: AtomicBool,
@@ -62,7 +63,6 @@ pub struct Shared {
 
 impl Medium {
     pub fn new(file: File, spec: MediumSpec) -> Medium {
-        let in_memory = fstatfs(&file).is_ok_and(|stat| IN_MEMORY.contains(&(stat.f_type as u32)));
         let file = Arc::new(file);
         let (synced, path) = (file.clone(), spec.path.clone());
         let flusher = Flusher::new(move || {
@@ -75,7 +75,6 @@ impl Medium {
             file,
             capacity_blocks: AtomicU64::new(spec.capacity.0),
             flusher,
-            in_memory: in_memory && !spec.direct_io,
             bounce: spec.direct_io.then(Bounce::default),
             knows_read_now: AtomicBool::new(true),
             knows_write_now: AtomicBool::new(true),
@@ -151,7 +150,7 @@ impl Medium {
             return Eventually::Now(Ok(()));
         }
         let (offset, bytes) = self.range(extent);
-        if self.shared.in_memory && bytes <= INLINE_BYTES_MAX {
+        if self.shared.spec.in_memory && bytes <= INLINE_BYTES_MAX {
             return Eventually::Now(self.shared.clear_waiting(offset, bytes as u64, allocation));
         }
         let shared = self.shared.clone();
@@ -169,7 +168,7 @@ impl Medium {
     }
 
     pub fn flush(&self) -> Io<()> {
-        if self.shared.in_memory {
+        if self.shared.spec.in_memory {
             return Eventually::Now(Ok(()));
         }
         self.shared.flusher.flush()
@@ -216,7 +215,7 @@ impl Shared {
         if bytes > INLINE_BYTES_MAX || self.bounce.is_some() {
             return Ok(());
         }
-        if self.in_memory {
+        if self.spec.in_memory {
             return self.read_waiting(offset, bytes, buffer);
         }
         if bytes == 0 || !self.knows_read_now.load(Ordering::Relaxed) {
@@ -263,7 +262,7 @@ impl Shared {
         if data.is_empty() || data.len() > INLINE_BYTES_MAX as u64 || self.bounce.is_some() {
             return Ok(0);
         }
-        if self.in_memory {
+        if self.spec.in_memory {
             return self.write_waiting(offset, data, ReadWriteFlags::empty()).map(|()| data.len());
         }
         if durability == Durability::Durable || !self.knows_write_now.load(Ordering::Relaxed) {
@@ -425,5 +424,3 @@ const PREFETCH_BYTES_MAX: usize = 8 << 20;
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 /// Zeroes written by one call.
 const ZEROES_BYTES_MAX: u64 = 1 << 20;
-/// statfs(2): tmpfs, ramfs. They have no medium to wait for, and older kernels do not know RWF_NOWAIT there.
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];

@@ -24,6 +24,9 @@ mod pool;
 mod runs;
 mod sys;
 
+#[cfg(test)]
+mod conformance;
+
 pub use mirror_link::block::{
     Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload, ResizeError,
 };

@@ -71,7 +71,7 @@ impl StoreSpec {
         if size == 0 {
             return Err(OpenError::new(object, "is empty", "give a size of at least one block"));
         }
-        if size % block != 0 {
+        if !size.is_multiple_of(block) {
             let (below, above) = (size - size % block, (size - size % block).saturating_add(block));
             return Err(OpenError::new(
                 object,
