@@ -5,5 +5,6 @@
 
 pub mod block;
 pub mod lu;
+pub mod portal;
 pub mod scsi;
 pub mod target;

@@ -32,8 +32,6 @@ pub struct Settings {
     /// exceed it, so that there is always progress.
     pub solicited_bytes_max: u64,
     pub keepalive: Option<KeepaliveTimes>,
-    /// RFC 7144: 2 admits its task management functions.
-    pub protocol_level: u8,
 }
 
 /// Immediate commands and task management requests outstanding at once. They bypass the CmdSN window, so they have a
@@ -310,6 +308,24 @@ impl Connection {
             max_cmd_sn,
             data,
         });
+    }
+
+    pub fn reject_text(&mut self, request: &pdu::TextRequest, reason: RejectReason) {
+        self.reject(&request.encode_header(request.data.len() as u32), reason);
+    }
+
+    /// A Target Transfer Tag that nothing else on this connection has.
+    pub fn fresh_transfer_tag(&mut self) -> TargetTransferTag {
+        self.new_tag()
+    }
+
+    pub fn data_in_segment_max(&self) -> u32 {
+        self.settings.data_in_segment_max
+    }
+
+    /// The initiator declared another MaxRecvDataSegmentLength.
+    pub fn set_data_in_segment_max(&mut self, bytes: u32) {
+        self.settings.data_in_segment_max = bytes;
     }
 
     pub fn respond_logout(&mut self, request: &pdu::LogoutRequest, response: pdu::LogoutResponseCode) {

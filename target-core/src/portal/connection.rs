@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use iscsi_proto::framer::{FrameError, Framer};
 use iscsi_proto::pdu::{AsyncEvent, LogoutReason, LogoutRequest, LogoutResponseCode};
 use iscsi_proto::session::{Connection, ConnectionError, Event};
@@ -20,9 +20,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::daemon::{Place, Shared};
-use super::discovery;
 use super::login::{self, LoggedIn};
-use super::sessions::{EndReason, Registration, SessionOrder};
+use super::sessions::{EndReason, Registration, SessionKey, SessionOrder};
+use super::text::TextDesk;
 use super::transmit::Transmitter;
 use crate::lu::orders::{ORDERS_PENDING_MAX, Order};
 use crate::target::router::{Afterwards, TaskRouter};
@@ -70,9 +70,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, portal_group: u16, mut p
     let ended = match login::perform(&stream, peer, portal_group, &shared).await {
         Ok(logged_in) => {
             place.login_is_done();
-            let initiator = Arc::clone(&logged_in.registration.handle.key.initiator);
-            let target = logged_in.registration.handle.key.target.clone();
-            let (target, session) = (target.as_deref().unwrap_or("discovery"), logged_in.registration.handle.id);
+            let SessionKey { initiator, target, .. } = logged_in.registration.handle.key.clone();
+            let target = target.map_or_else(|| "(discovery)".to_owned(), |target| target.to_string());
+            let session = logged_in.registration.handle.id;
             tracing::info!(%peer, %initiator, target, session, portal = ?local, "logged in");
             let ended = FullFeature::new(stream, logged_in, shared).run().await;
             tracing::info!(%peer, %initiator, target, session, reason = %ended, "session ended");
@@ -95,7 +95,7 @@ struct FullFeature {
     received: BytesMut,
     transmitter: Transmitter,
     router: TaskRouter,
-    discovery: discovery::TextExchange,
+    text: TextDesk,
     registration: Registration,
     orders: mpsc::Receiver<Order>,
     chap_user: Option<String>,
@@ -123,8 +123,9 @@ enum Wake {
 impl FullFeature {
     fn new(stream: TcpStream, logged_in: LoggedIn, shared: Arc<Shared>) -> FullFeature {
         let (orders_in, orders) = mpsc::channel(ORDERS_PENDING_MAX);
-        let router =
-            TaskRouter::new(logged_in.nexus, logged_in.inventory, orders_in, logged_in.parameters.iscsi_protocol_level);
+        let router = TaskRouter::new(logged_in.nexus, logged_in.inventory, orders_in, logged_in.protocol_level);
+        let data_segment_max = logged_in.session.data_in_segment_max();
+        let text = TextDesk::new(logged_in.session_type, data_segment_max, logged_in.peer, stream.local_addr().ok());
         FullFeature {
             stream,
             shared,
@@ -133,7 +134,7 @@ impl FullFeature {
             received: logged_in.received,
             transmitter: logged_in.transmitter,
             router,
-            discovery: discovery::TextExchange::new(logged_in.parameters),
+            text,
             registration: logged_in.registration,
             orders,
             chap_user: logged_in.chap_user,
@@ -217,8 +218,7 @@ impl FullFeature {
                     self.afterwards(afterwards);
                 }
                 Event::Text(request) => {
-                    let answer = discovery::Answerer { shared: &self.shared, key: &self.registration.handle.key, peer: self.peer, stream: &self.stream };
-                    self.discovery.receive(request, &answer, &mut self.session);
+                    self.text.receive(&request, &self.shared, &self.registration.handle.key, &mut self.session);
                 }
                 Event::Logout(request) => self.logout(&request),
             }
@@ -304,12 +304,12 @@ impl FullFeature {
             SessionOrder::Reconfigured(catalog) => {
                 let key = &self.registration.handle.key;
                 let Some(name) = &key.target else { return Ok(()) };
-                let portal = (key.portal_group, self.peer);
-                let inventory = login::inventory_for(&catalog, name, &key.initiator, portal, self.chap_user.as_deref());
+                let user = self.chap_user.as_deref();
+                let inventory = login::inventory_for(&catalog, name, &key.initiator, key.portal_group, self.peer, user);
                 match inventory {
                     Ok(inventory) => self.router.replace_inventory(inventory, &mut self.session),
                     Err(refusal) => {
-                        tracing::warn!(initiator = %key.initiator, target = %name, %refusal, "no longer admitted");
+                        tracing::warn!(initiator = %key.initiator, target = %name, rule = refusal.rule, "no longer admitted");
                         self.drop_connection();
                         return Err(Ended::NotAdmitted);
                     }

@@ -2,10 +2,10 @@
 
 mod connection;
 mod daemon;
-mod discovery;
 mod listener;
 mod login;
 mod sessions;
+mod text;
 mod transmit;
 
 pub use daemon::{Applied, ApplyRefused, Daemon, StartError};

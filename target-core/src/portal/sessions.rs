@@ -10,7 +10,7 @@ use dashmap::mapref::entry::Entry;
 use iscsi_proto::types::Isid;
 use tokio::sync::{mpsc, watch};
 
-use crate::target::Catalog;
+use crate::target::catalog::Catalog;
 use crate::target::config::IscsiName;
 
 /// Orders a session may have waiting. There are five kinds and none repeats often; who finds the channel full waits.
@@ -37,12 +37,14 @@ pub enum SessionOrder {
     End(EndReason),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndReason {
-    /// The same initiator port logged in again (RFC 7143 §6.3.5).
+    /// RFC 7143 §6.3.5.
+    #[error("the same initiator port logged in again")]
     Reinstated,
+    #[error("the target is shutting down")]
     Shutdown,
-    /// TARGET WARM RESET and COLD RESET of another session may end this one.
+    #[error("the target was cold reset")]
     TargetReset,
 }
 
@@ -148,9 +150,9 @@ mod tests {
 
     fn key(target: &str) -> SessionKey {
         SessionKey {
-            initiator: "iqn.1993-08.org.debian:01:a".into(),
+            initiator: name("iqn.1993-08.org.debian:01:a"),
             isid: Isid([0; 6]),
-            target: Some(target.into()),
+            target: Some(name(target)),
             portal_group: 1,
         }
     }
@@ -174,12 +176,16 @@ mod tests {
     async fn limits_refuse_by_name() {
         let sessions = Arc::new(Sessions::default());
         let _a = sessions.register(key("iqn.2026-11.a:t"), 2, 1).await.expect("there is room");
-        assert_eq!(sessions.register(key_of("b", "iqn.2026-11.a:t"), 2, 1).await.err(), Some(Full::Target { max: 1 }));
+        assert_eq!(sessions.register(key_of("iqn.1993-08.org.debian:01:b", "iqn.2026-11.a:t"), 2, 1).await.err(), Some(Full::Target { max: 1 }));
         let _b = sessions.register(key("iqn.2026-11.a:u"), 2, 1).await.expect("another target");
         assert_eq!(sessions.register(key("iqn.2026-11.a:v"), 2, 1).await.err(), Some(Full::Daemon { max: 2 }));
     }
 
+    fn name(text: &str) -> IscsiName {
+        IscsiName::new(text).expect("a name")
+    }
+
     fn key_of(initiator: &str, target: &str) -> SessionKey {
-        SessionKey { initiator: initiator.into(), ..key(target) }
+        SessionKey { initiator: name(initiator), ..key(target) }
     }
 }
