@@ -8,3 +8,5 @@ pub mod lu;
 pub mod portal;
 pub mod scsi;
 pub mod target;
+
+pub use portal::{Applied, ApplyRefused, Daemon, StartError};

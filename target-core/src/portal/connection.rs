@@ -151,7 +151,10 @@ impl FullFeature {
         // runs may still change the medium.
         let drained = tokio::time::timeout(DRAIN_MAX, self.router.drain()).await;
         if drained.is_err() {
-            tracing::error!(session = self.registration.handle.id, "commands still run {DRAIN_MAX:?} after their session ended");
+            tracing::error!(
+                session = self.registration.handle.id,
+                "commands still run {DRAIN_MAX:?} after their session ended"
+            );
         }
         ended
     }
@@ -274,13 +277,13 @@ impl FullFeature {
 
     fn logout(&mut self, request: &LogoutRequest) {
         match request.reason {
-            LogoutReason::CLOSE_SESSION | LogoutReason::CLOSE_CONNECTION => {
+            LogoutReason::CLOSE_THE_SESSION | LogoutReason::CLOSE_THE_CONNECTION => {
                 self.router.abort_everything(&mut self.session);
-                self.session.respond_logout(request, LogoutResponseCode::SUCCESS);
+                self.session.respond_logout(request, LogoutResponseCode::CLOSED_SUCCESSFULLY);
                 self.is_leaving = Some(Leaving::LoggedOut);
             }
             // ErrorRecoveryLevel is below 2.
-            _ => self.session.respond_logout(request, LogoutResponseCode::RECOVERY_NOT_SUPPORTED),
+            _ => self.session.respond_logout(request, LogoutResponseCode::CONNECTION_RECOVERY_NOT_SUPPORTED),
         }
     }
 
@@ -317,7 +320,7 @@ impl FullFeature {
             }
             SessionOrder::RequestLogout => {
                 // Parameter3: seconds to log out in (RFC 7143 §11.9.1, AsyncEvent 1).
-                self.session.send_async_message(AsyncEvent::REQUEST_LOGOUT, [0, 0, LOGOUT_SECONDS]);
+                self.session.send_async_message(AsyncEvent::LOGOUT_REQUEST, [0, 0, LOGOUT_SECONDS]);
             }
             SessionOrder::End(reason) => {
                 self.drop_connection();
@@ -329,7 +332,7 @@ impl FullFeature {
 
     /// A last word, as far as the socket takes it.
     fn drop_connection(&mut self) {
-        self.session.send_async_message(AsyncEvent::DROP_ALL_CONNECTIONS, [0, 0, 0]);
+        self.session.send_async_message(AsyncEvent::SESSION_DROP_NOTIFICATION, [0, 0, 0]);
         // The connection ends either way; that the initiator hears why is a courtesy.
         let _ = self.transmit();
     }

@@ -70,10 +70,11 @@ impl Places {
 
     pub fn admit(&self) -> Result<Place, TooMany> {
         let limits = self.limits.load();
-        let connections = take(&self.connections, limits.max_connections).ok_or(TooMany::Connections(limits.max_connections))?;
+        let connections =
+            take(&self.connections, limits.max_connections).ok_or(TooMany::Connections(limits.max_connections))?;
         let mut place = Place { connections, pending_login: None };
-        let pending =
-            take(&self.pending_logins, limits.max_pending_logins).ok_or(TooMany::PendingLogins(limits.max_pending_logins))?;
+        let pending = take(&self.pending_logins, limits.max_pending_logins)
+            .ok_or(TooMany::PendingLogins(limits.max_pending_logins))?;
         place.pending_login = Some(pending);
         Ok(place)
     }
@@ -217,11 +218,7 @@ impl Daemon {
 }
 
 fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {
-    config
-        .portal_groups
-        .iter()
-        .flat_map(|group| group.portals.iter().map(|address| (group.tag, *address)))
-        .collect()
+    config.portal_groups.iter().flat_map(|group| group.portals.iter().map(|address| (group.tag, *address))).collect()
 }
 
 fn bind(portals: Vec<(u16, SocketAddr)>, shared: &Arc<Shared>) -> Result<Vec<Listener>, StartError> {

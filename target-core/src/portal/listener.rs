@@ -66,7 +66,10 @@ async fn accept(listener: TcpListener, portal_group: u16, shared: Arc<Shared>) {
 
 /// The connection's own trouble, not ours.
 fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, portal_group: u16, shared: &Arc<Shared>) {

@@ -297,7 +297,12 @@ impl Clerk<'_> {
         }
     }
 
-    fn done(&self, registration: Registration, inventory: LunInventory, logged_in: iscsi_proto::login::LoggedIn) -> Done {
+    fn done(
+        &self,
+        registration: Registration,
+        inventory: LunInventory,
+        logged_in: iscsi_proto::login::LoggedIn,
+    ) -> Done {
         let key = &registration.handle.key;
         let limits = key
             .target

@@ -176,7 +176,10 @@ mod tests {
     async fn limits_refuse_by_name() {
         let sessions = Arc::new(Sessions::default());
         let _a = sessions.register(key("iqn.2026-11.a:t"), 2, 1).await.expect("there is room");
-        assert_eq!(sessions.register(key_of("iqn.1993-08.org.debian:01:b", "iqn.2026-11.a:t"), 2, 1).await.err(), Some(Full::Target { max: 1 }));
+        assert_eq!(
+            sessions.register(key_of("iqn.1993-08.org.debian:01:b", "iqn.2026-11.a:t"), 2, 1).await.err(),
+            Some(Full::Target { max: 1 })
+        );
         let _b = sessions.register(key("iqn.2026-11.a:u"), 2, 1).await.expect("another target");
         assert_eq!(sessions.register(key("iqn.2026-11.a:v"), 2, 1).await.err(), Some(Full::Daemon { max: 2 }));
     }

@@ -23,7 +23,12 @@ pub struct TextDesk {
 }
 
 impl TextDesk {
-    pub fn new(session_type: SessionType, data_segment_max: u32, peer: SocketAddr, local: Option<SocketAddr>) -> TextDesk {
+    pub fn new(
+        session_type: SessionType,
+        data_segment_max: u32,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> TextDesk {
         let local = local.map(|address| address.ip().to_canonical());
         TextDesk { exchange: TextExchange::new(session_type), data_segment_max, peer, local }
     }
