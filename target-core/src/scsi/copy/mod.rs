@@ -3,7 +3,11 @@
 //! Supported: identification CSCD descriptors (E4h) and block to block segments (02h, 0Ah), from either parameter list
 //! format. No inline data, no stream devices, no data held for the initiator.
 
+mod cscd;
 pub mod limits;
+mod parameter_list;
+pub mod results;
+mod segment;
 
 use crate::scsi::designator::Designator;
 
@@ -25,8 +29,6 @@ pub struct ExtendedCopy {
     pub immediate: bool,
     pub cscds: Vec<Cscd>,
     pub segments: Vec<Segment>,
-    /// Bytes of the parameter list before the first segment descriptor.
-    pub segments_at: u16,
 }
 
 /// A copy source or copy destination ("target" in SPC-3).
@@ -41,7 +43,7 @@ pub struct Cscd {
     pub device_type: u8,
     /// DISK BLOCK LENGTH, bytes.
     pub block_length: u32,
-    /// PAD: residual bytes of a segment are padded to a whole block.
+    /// PAD: what a segment leaves of its last block is zeroes, at a destination; is dropped, at a source.
     pub pad: bool,
 }
 
@@ -55,8 +57,6 @@ pub struct Segment {
     pub source_lba: u64,
     pub destination_lba: u64,
     pub extent: SegmentExtent,
-    /// CAT: residual data is carried to the next segment.
-    pub concatenate: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
