@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    Allocation, BlockCount, BlockDevice, BlockError, BlockLength, Durability, Extent, Lba, Payload, Store, StoreSpec,
-    open,
+    Allocation, BlockCount, BlockDevice, BlockError, BlockLength, Durability, Extent, Lba, Payload, ResizeError, Store,
+    StoreSpec, open,
 };
 
 /// A store to be tested, and what must outlive it.
@@ -442,4 +442,37 @@ async fn each_is_locked_against_a_second_opening() {
         };
         assert_eq!(error.cause, cause, "{}", subject.name);
     }
+}
+
+#[tokio::test]
+async fn a_device_grows_as_far_as_the_device_below() {
+    let Some(mut subject) = looped("device 512", BlockLength::B512) else { return };
+    subject.spec.size = Some(SIZE / 2);
+    subject.reopen();
+    let (half, all) = (subject.blocks(SIZE / 2), subject.blocks(SIZE));
+    let device = subject.device();
+    assert_eq!(device.capacity().0, half);
+    assert_eq!(device.resize(Some(BlockCount(half + 1))).await, Ok(BlockCount(half + 1)));
+    let beyond = ResizeError::NoRoom { room: all, asked: all + 1 };
+    assert_eq!(device.resize(Some(BlockCount(all + 1))).await, Err(beyond));
+    assert_eq!(device.resize(Some(BlockCount(1))).await, Err(ResizeError::Shrink { capacity: half + 1, asked: 1 }));
+    let Kept::Loop(below) = &subject.kept else { return };
+    let file = File::options().write(true).open(below.directory.path().join("disk")).expect("opens");
+    file.set_len(2 * SIZE).expect("grows");
+    assert!(Command::new("losetup").arg("--set-capacity").arg(&below.node).status().expect("runs").success());
+    assert_eq!(device.resize(None).await, Ok(BlockCount(2 * all)));
+    subject.write(2 * all - 1, 1, 3).await;
+}
+
+#[tokio::test]
+async fn a_device_with_larger_sectors_is_refused() {
+    let Some(mut subject) = looped("device 4096", BlockLength::B4096) else { return };
+    subject.device = None;
+    subject.spec.block_length = BlockLength::B512;
+    let error = open(&subject.spec).expect_err("refused");
+    assert_eq!(error.cause, "has sectors of 4096 bytes, more than the block size of 512");
+    subject.spec.block_length = BlockLength::B4096;
+    subject.spec.size = Some(2 * SIZE);
+    let error = open(&subject.spec).expect_err("refused");
+    assert_eq!(error.cause, format!("has {SIZE} bytes, less than the size asked for ({})", 2 * SIZE));
 }

@@ -180,3 +180,37 @@ impl Queue {
         self.discard_bytes_max > 0 && self.write_zeroes_bytes_max > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BlockLength, Store, StoreSpec};
+    use super::*;
+
+    #[test]
+    fn what_is_no_block_device_is_refused_by_its_kind() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let opened = |path: &Path| {
+            let store = Store::Device { path: path.to_owned() };
+            let spec = StoreSpec { store, size: None, block_length: BlockLength::B512, read_only: false, thin: true };
+            BlockDeviceFile::open(path, &spec).expect_err("refused")
+        };
+        let error = opened(file.path());
+        assert_eq!(error.cause, "is a regular file, not a block device");
+        assert_eq!(error.remedy, "name it with `file:`");
+        assert_eq!(opened(Path::new("/dev/null")).cause, "is a character device, not a block device");
+        assert_eq!(opened(&file.path().with_extension("gone")).cause, "does not exist");
+    }
+
+    #[test]
+    fn a_device_that_zeroes_without_discarding_releases_nothing() {
+        let queue = |discard_bytes_max, write_zeroes_bytes_max| Queue {
+            discard_bytes_max,
+            write_zeroes_bytes_max,
+            ..Queue::default()
+        };
+        assert!(queue(1, 1).releases());
+        assert!(!queue(0, 1).releases());
+        assert!(!queue(1, 0).releases());
+        assert!(!Queue::read(rustix::fs::makedev(0, 0)).releases(), "no such device");
+    }
+}

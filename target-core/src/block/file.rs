@@ -276,3 +276,162 @@ const PROBE_BYTES: u64 = 1 << 16;
 const ZERO_RANGE_FILE_SYSTEMS: [u32; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 /// statfs(2): tmpfs, ramfs. Older kernels do not know RWF_NOWAIT there.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Command;
+
+    use bytes::Bytes;
+
+    use super::super::{Lba, Store};
+    use super::*;
+
+    fn spec(path: &Path, size: Option<u64>) -> StoreSpec {
+        let store = Store::File { path: path.to_owned(), direct_io: false };
+        StoreSpec { store, size, block_length: BlockLength::B512, read_only: false, thin: true }
+    }
+
+    fn opened(path: &Path, size: Option<u64>) -> Result<FileDevice, OpenError> {
+        FileDevice::open(path, false, &spec(path, size))
+    }
+
+    fn extent(lba: u64, blocks: u64) -> Extent {
+        Extent::new(Lba(lba), BlockCount(blocks), BlockCount(lba + blocks)).expect("fits")
+    }
+
+    fn data(blocks: usize) -> Payload {
+        Bytes::from(vec![0xa5; blocks * 512]).into()
+    }
+
+    #[test]
+    fn it_is_made_sparse_grown_and_never_cut_short() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume");
+        assert_eq!(opened(&path, None).expect_err("no size").cause, "does not exist");
+        assert_eq!(opened(&path, Some(1 << 40)).expect("made").capacity(), BlockCount(1 << 31));
+        assert_eq!(path.metadata().expect("exists").blocks(), 0);
+        let error = opened(&path, Some(1 << 30)).expect_err("smaller");
+        assert_eq!(
+            error.cause,
+            "has 1099511627776 bytes, more than the size asked for (1073741824), and is never cut short"
+        );
+        assert_eq!(opened(&path, Some((1 << 40) + 512)).expect("grown").capacity(), BlockCount((1 << 31) + 1));
+        assert_eq!(opened(&path, None).expect("as it is").capacity(), BlockCount((1 << 31) + 1));
+        assert_eq!(path.metadata().expect("exists").mode() & 0o777, FILE_MODE);
+    }
+
+    #[test]
+    fn what_cannot_be_made_whole_is_not_left_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume");
+        let thick = StoreSpec { thin: false, ..spec(&path, Some(1 << 50)) };
+        FileDevice::open(&path, false, &thick).expect_err("no disk is that large");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_by_its_kind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fifo = directory.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("coreutils").success());
+        let cause = |path: &Path| opened(path, Some(512)).expect_err("refused").cause;
+        assert_eq!(cause(&fifo), "is a fifo, not a regular file");
+        assert_eq!(cause(directory.path()), "is a directory, not a regular file");
+        assert_eq!(cause(Path::new("/dev/null")), "is a character device, not a regular file");
+    }
+
+    #[tokio::test]
+    async fn it_grows_in_use_also_when_somebody_else_made_it_longer() {
+        for thin in [true, false] {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            let spec = StoreSpec { thin, ..spec(file.path(), Some(1 << 20)) };
+            let device = FileDevice::open(file.path(), false, &spec).expect("opens");
+            assert_eq!(device.resize(Some(BlockCount(4096))).await, Ok(BlockCount(4096)));
+            assert_eq!(file.path().metadata().expect("exists").len(), 2 << 20);
+            assert_eq!(device.used().expect("known").0, if thin { 0 } else { 4096 });
+            assert_eq!(device.resize(Some(BlockCount(1))).await, Err(ResizeError::Shrink { capacity: 4096, asked: 1 }));
+            file.as_file().set_len(3 << 20).expect("grows");
+            assert_eq!(device.resize(None).await, Ok(BlockCount(6144)));
+            assert_eq!(device.write(extent(6143, 1), data(1), Durability::Durable).await, Ok(()));
+            assert_eq!(device.resize(Some(BlockCount(u64::MAX >> 10))).await.expect_err("refused"), too_large());
+        }
+    }
+
+    fn too_large() -> ResizeError {
+        ResizeError::Device(BlockError::Io(libc::EFBIG))
+    }
+
+    #[tokio::test]
+    async fn a_file_cut_short_by_somebody_is_a_medium_error() {
+        for directory in ["/dev/shm", "/var/tmp"] {
+            let file = tempfile::NamedTempFile::new_in(directory).expect("a file");
+            let device = opened(file.path(), Some(1 << 20)).expect("opens");
+            device.write(extent(0, 2048), data(2048), Durability::Cached).await.expect("writes");
+            file.as_file().set_len((1 << 19) + 100).expect("cuts");
+            assert_eq!(device.read(extent(0, 1024), BytesMut::new()).await.expect("reads").len(), 1 << 19);
+            assert_eq!(device.read(extent(1024, 1), BytesMut::new()).await, Err(BlockError::Medium));
+            assert_eq!(device.read(extent(0, 2048), BytesMut::new()).await, Err(BlockError::Medium));
+            assert_eq!(device.read(extent(2047, 1), BytesMut::new()).await, Err(BlockError::Medium));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_half_in_the_cache_is_whole_and_one_wholly_there_does_not_wait() {
+        let file = tempfile::NamedTempFile::new_in("/var/tmp").expect("a file");
+        let device = opened(file.path(), Some(1 << 20)).expect("opens");
+        let bytes: Bytes = (0..1 << 20).map(|byte: u32| (byte / 4099) as u8).collect::<Vec<_>>().into();
+        device.write(extent(0, 2048), bytes.clone().into(), Durability::Cached).await.expect("writes");
+        assert!(matches!(device.read(extent(0, 2048), BytesMut::new()), Eventually::Now(Ok(read)) if read == bytes));
+        device.flush().await.expect("flushes");
+        for keep in [0, 1 << 19, 3 << 18] {
+            let advice = rustix::fs::Advice::DontNeed;
+            rustix::fs::fadvise(file.as_file(), keep, None, advice).expect("drops the rest from the cache");
+            assert_eq!(device.read(extent(0, 2048), BytesMut::new()).await.expect("reads"), bytes);
+            device.prefetch(extent(0, 2048));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_file_system_is_no_space_and_spares_the_rest() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+            .arg(directory.path())
+            .output()
+            .expect("util-linux is installed");
+        if !mount.status.success() {
+            let _ = writeln!(io::stderr(), "\nSKIPPED: a full file system: {}", String::from_utf8_lossy(&mount.stderr));
+            return;
+        }
+        let device = opened(&directory.path().join("volume"), Some(4 << 20));
+        let results = match &device {
+            Ok(device) => {
+                let first = device.write(extent(0, 1024), data(1024), Durability::Cached).await;
+                let beyond = device.write(extent(1024, 2048), data(2048), Durability::Durable).await;
+                let kept = device.write_zeroes(extent(4096, 2048), Allocation::Keep, Durability::Cached).await;
+                let read = device.read(extent(0, 1024), BytesMut::new()).await;
+                let freed = device.unmap(extent(0, 8192)).await;
+                let again = device.write(extent(4096, 1024), data(1024), Durability::Cached).await;
+                Ok((
+                    first,
+                    beyond,
+                    kept,
+                    read.map(|read| read == data(1024).contiguous()),
+                    freed,
+                    again,
+                    device.flush().await,
+                ))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        let thick = StoreSpec { thin: false, ..spec(&directory.path().join("thick"), Some(4 << 20)) };
+        let reserved = FileDevice::open(&directory.path().join("thick"), false, &thick).map(drop);
+        drop(device);
+        let unmounted = Command::new("umount").arg("--lazy").arg(directory.path()).status();
+        assert!(unmounted.expect("util-linux is installed").success());
+        let full = Err(BlockError::NoSpace);
+        assert_eq!(results, Ok((Ok(()), full, full, Ok(true), Ok(()), Ok(()), Ok(()))));
+        assert_eq!(reserved.expect_err("does not fit").remedy, "make room, or give a smaller size");
+    }
+}
