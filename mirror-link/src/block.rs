@@ -244,3 +244,67 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
     /// Start bringing the extent into the cache (PRE-FETCH); a device without one does nothing.
     fn prefetch(&self, _extent: Extent) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn payload(pieces: &[Vec<u8>]) -> Payload {
+        let mut payload = Payload::default();
+        pieces.iter().for_each(|piece| payload.push(Bytes::copy_from_slice(piece)));
+        payload
+    }
+
+    #[test]
+    fn one_piece_is_handed_on_without_a_copy() {
+        let piece = Bytes::from_static(b"one piece");
+        let payload = Payload::from(piece.clone());
+        assert_eq!(payload.contiguous().as_ptr(), piece.as_ptr());
+        assert_eq!(payload.slice(4, 5).pieces()[0].as_ptr(), piece[4..].as_ptr());
+    }
+
+    #[test]
+    fn nothing_is_no_piece() {
+        let mut payload = Payload::from(Bytes::new());
+        assert!(payload.is_empty() && payload.pieces().is_empty() && payload.contiguous().is_empty());
+        payload.truncate(10);
+        assert_eq!(format!("{payload:?}"), "Payload(0 bytes in 0 pieces)");
+    }
+
+    #[test]
+    #[should_panic(expected = "slice lies within the payload")]
+    fn a_slice_beyond_the_end_is_our_own_fault() {
+        Payload::from(Bytes::from_static(b"abc")).slice(2, 2);
+    }
+
+    #[tokio::test]
+    async fn eventually_is_the_value_now_or_later() {
+        assert_eq!(Eventually::Now(1).map(|one| one + 1).await, 2);
+        assert_eq!(Eventually::later(async { 1 }).map(|one| one + 1).await, 2);
+        assert!(matches!(Eventually::Now(1).map(|one| one + 1), Eventually::Now(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn slicing_and_truncating_is_that_of_the_bytes(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..6),
+            (at, length) in (0..50_usize, 0..50_usize),
+        ) {
+            let whole = pieces.concat();
+            let payload = payload(&pieces);
+            prop_assert_eq!(payload.len() as usize, whole.len());
+            prop_assert_eq!(&payload.contiguous()[..], &whole[..]);
+            let at = at.min(whole.len());
+            let length = length.min(whole.len() - at);
+            let slice = payload.slice(at as u64, length as u64);
+            prop_assert_eq!(&slice.contiguous()[..], &whole[at..at + length]);
+            prop_assert_eq!(slice.len() as usize, length);
+            let mut shorter = payload.clone();
+            shorter.truncate(length as u64);
+            prop_assert_eq!(&shorter.contiguous()[..], &whole[..length]);
+            prop_assert!(shorter.len() as usize == length && shorter.pieces().iter().all(|piece| !piece.is_empty()));
+        }
+    }
+}
