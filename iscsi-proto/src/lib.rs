@@ -5,6 +5,7 @@
 pub mod digest;
 pub mod framer;
 pub mod login;
+pub mod initiator;
 pub mod pdu;
 pub mod serial;
 pub mod session;
