@@ -4,8 +4,8 @@
 
 pub mod digest;
 pub mod framer;
-pub mod login;
 pub mod initiator;
+pub mod login;
 pub mod pdu;
 pub mod serial;
 pub mod session;

@@ -1,1 +1,3 @@
 //! Harness for the scenarios in `tests/tests`.
+
+pub mod initiator;

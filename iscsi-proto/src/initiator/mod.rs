@@ -4,8 +4,10 @@
 //! of [`Initiator::poll_event`]. One connection, ErrorRecoveryLevel 0.
 
 mod chap;
+mod event;
 mod login;
 mod options;
+mod sequence;
 mod task;
 mod text;
 
@@ -14,6 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 pub use chap::{BinaryEncoding, Chap, ChapAlgorithm, TargetChap, decode_binary};
+pub use event::{Event, Violation};
 pub use login::{LOGIN_REQUESTS_MAX, LoginFailure};
 pub use options::{Options, Parameters};
 pub use task::{Command, Outcome};
@@ -22,12 +25,12 @@ pub use text::{decode_pairs, encode_pairs};
 use crate::digest::Digests;
 use crate::framer::{FrameError, Framer};
 use crate::pdu::{
-    AsyncMessage, DataIn, LoginResponse, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, PduError, R2t,
-    RawPdu, Reject, Request, Response, ScsiResponse, ServiceResponse, TaskManagementFunction, TaskManagementRequest,
-    TaskManagementResponse, TextRequest, TextResponse,
+    DataIn, LoginResponse, LogoutReason, LogoutRequest, NopIn, NopOut, R2t, RawPdu, Request, Response, ScsiResponse,
+    ServiceResponse, TaskManagementFunction, TaskManagementRequest, TextRequest, TextResponse,
 };
-use crate::types::{CmdSn, DataSn, ExpStatSn, InitiatorTaskTag, Lun, R2tSn, StatSn, TargetTransferTag};
+use crate::types::{CmdSn, DataSn, ExpStatSn, InitiatorTaskTag, Lun, TargetTransferTag};
 use login::{Login, Progress};
+use sequence::Numbers;
 use task::Task;
 
 /// Commands sent or waiting for the window: more than any target opens.
@@ -35,56 +38,6 @@ pub const TASKS_MAX: usize = 4096;
 
 /// Text collected for one request, over however many responses: a few thousand targets' names and addresses.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    LoggedIn(Parameters),
-    LoginFailed(LoginFailure),
-    Complete {
-        tag: InitiatorTaskTag,
-        outcome: Outcome,
-    },
-    TaskManagement(TaskManagementResponse),
-    /// The echo of a NOP-Out, or the target's own NOP-In: its Target Transfer Tag tells whether that asks for an answer.
-    Nop(NopIn),
-    /// Only if [`Options::answer_r2t`] is off.
-    R2t(R2t),
-    /// All of an answer's text.
-    Text {
-        tag: InitiatorTaskTag,
-        text: Bytes,
-    },
-    LoggedOut(LogoutResponse),
-    Async(AsyncMessage),
-    Reject(Reject),
-    Violation(Violation),
-}
-
-/// A rule the target broke. The session goes on: the one who watches decides.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    #[error("expected StatSN {expected}, got {got}")]
-    StatSn { expected: StatSn, got: StatSn },
-    #[error("expected DataSN {expected}, got {got}")]
-    DataSn { expected: DataSn, got: DataSn },
-    #[error("expected R2TSN {expected}, got {got}")]
-    R2tSn { expected: R2tSn, got: R2tSn },
-    #[error("Data-In of {length} bytes at {offset} is out of place")]
-    DataInRange { offset: u32, length: u32 },
-    #[error("R2T for {length} bytes at {offset}")]
-    R2tRange { offset: u32, length: u32 },
-    #[error("{expected} Data-In PDUs came, ExpDataSN is {got}")]
-    ExpDataSn { expected: DataSn, got: DataSn },
-    #[error("no task {0}")]
-    UnknownTask(InitiatorTaskTag),
-    #[error("{0}")]
-    Pdu(PduError),
-    #[error("a PDU of the full feature phase during login, or the other way round")]
-    Phase,
-    #[error("more than {TEXT_BYTES_MAX} bytes of text")]
-    TextTooLong,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{TASKS_MAX} commands are outstanding")]
@@ -104,9 +57,7 @@ pub struct Initiator {
     parameters: Option<Parameters>,
     framer: Framer,
     digests: Digests,
-    cmd_sn: CmdSn,
-    max_cmd_sn: CmdSn,
-    exp_stat_sn: ExpStatSn,
+    numbers: Numbers,
     next_tag: u32,
     tasks: HashMap<InitiatorTaskTag, Task>,
     /// Numbered requests the command window has no room for.
@@ -118,8 +69,9 @@ pub struct Initiator {
 
 #[derive(Debug)]
 enum Waiting {
+    /// Queued before the login's end, it may be an immediate one.
     Command(InitiatorTaskTag, Command),
-    Request(Request),
+    Text(TextRequest),
 }
 
 impl Initiator {
@@ -130,14 +82,12 @@ impl Initiator {
         // Login Responses obey the default until ours is declared, and ours is never less than that here.
         framer.set_max_recv_data_segment_length(8192);
         let mut initiator = Initiator {
-            cmd_sn: login.cmd_sn(),
-            max_cmd_sn: login.cmd_sn(),
+            numbers: Numbers::new(login.cmd_sn()),
             phase: Phase::Login(Box::new(login)),
             options,
             parameters: None,
             framer,
             digests: Digests::NONE,
-            exp_stat_sn: StatSn(0),
             next_tag: 1,
             tasks: HashMap::new(),
             waiting: VecDeque::new(),
@@ -155,20 +105,20 @@ impl Initiator {
     }
 
     pub fn cmd_sn(&self) -> CmdSn {
-        self.cmd_sn
+        self.numbers.cmd_sn
     }
 
     /// To misbehave with.
     pub fn set_cmd_sn(&mut self, cmd_sn: CmdSn) {
-        self.cmd_sn = cmd_sn;
+        self.numbers.cmd_sn = cmd_sn;
     }
 
     pub fn max_cmd_sn(&self) -> CmdSn {
-        self.max_cmd_sn
+        self.numbers.max_cmd_sn
     }
 
     pub fn exp_stat_sn(&self) -> ExpStatSn {
-        self.exp_stat_sn
+        self.numbers.exp_stat_sn
     }
 
     /// Commands sent and not completed, or waiting to be sent.
@@ -225,7 +175,7 @@ impl Initiator {
             return Err(TooManyTasks);
         }
         let tag = self.new_tag();
-        if command.immediate {
+        if command.immediate && self.parameters.is_some() {
             self.start(tag, command);
         } else {
             self.waiting.push_back(Waiting::Command(tag, command));
@@ -250,9 +200,9 @@ impl Initiator {
             lun,
             initiator_task_tag,
             referenced_task_tag: referenced.unwrap_or(InitiatorTaskTag::RESERVED),
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
-            ref_cmd_sn: numbered.map_or(self.cmd_sn, |task| task.cmd_sn),
+            cmd_sn: self.numbers.cmd_sn,
+            exp_stat_sn: self.numbers.exp_stat_sn,
+            ref_cmd_sn: numbered.map_or(self.numbers.cmd_sn, |task| task.cmd_sn),
             exp_data_sn: DataSn(0),
         });
         initiator_task_tag
@@ -266,8 +216,8 @@ impl Initiator {
             lun: Lun::ZERO,
             initiator_task_tag,
             target_transfer_tag: TargetTransferTag::RESERVED,
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
+            cmd_sn: self.numbers.cmd_sn,
+            exp_stat_sn: self.numbers.exp_stat_sn,
             data,
         });
         initiator_task_tag
@@ -278,7 +228,7 @@ impl Initiator {
         let tag = self.new_tag();
         self.texts.insert(tag, BytesMut::new());
         let request = self.text_request(tag, Lun::ZERO, TargetTransferTag::RESERVED, encode_pairs(pairs));
-        self.waiting.push_back(Waiting::Request(request.into()));
+        self.waiting.push_back(Waiting::Text(request));
         self.send_waiting();
         tag
     }
@@ -297,8 +247,8 @@ impl Initiator {
             lun,
             initiator_task_tag,
             target_transfer_tag,
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
+            cmd_sn: self.numbers.cmd_sn,
+            exp_stat_sn: self.numbers.exp_stat_sn,
             data,
         }
     }
@@ -311,8 +261,8 @@ impl Initiator {
             reason,
             initiator_task_tag,
             cid: self.options.cid,
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: self.exp_stat_sn,
+            cmd_sn: self.numbers.cmd_sn,
+            exp_stat_sn: self.numbers.exp_stat_sn,
         });
         initiator_task_tag
     }
@@ -344,23 +294,23 @@ impl Initiator {
             (_, Response::R2t(pdu)) => self.recv_r2t(pdu),
             (_, Response::TextResponse(pdu)) => self.recv_text_response(pdu),
             (_, Response::TaskManagementResponse(pdu)) => {
-                let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
                 self.events.push_back(Event::TaskManagement(pdu));
                 counted
             }
             (_, Response::LogoutResponse(pdu)) => {
-                let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
                 self.phase = Phase::Over;
                 self.events.push_back(Event::LoggedOut(pdu));
                 counted
             }
             (_, Response::AsyncMessage(pdu)) => {
-                let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
                 self.events.push_back(Event::Async(pdu));
                 counted
             }
             (_, Response::Reject(pdu)) => {
-                let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
                 self.events.push_back(Event::Reject(pdu));
                 counted
             }
@@ -373,15 +323,15 @@ impl Initiator {
         match login.handle(pdu) {
             Err(failure) => self.events.push_back(Event::LoginFailed(failure)),
             Ok((login, Progress::Send(request))) => {
-                self.exp_stat_sn = login.exp_stat_sn();
+                self.numbers.exp_stat_sn = login.exp_stat_sn();
                 self.phase = Phase::Login(Box::new(login));
                 self.send(request);
             }
             Ok((login, Progress::Complete(parameters))) => {
-                self.exp_stat_sn = login.exp_stat_sn();
+                self.numbers.exp_stat_sn = login.exp_stat_sn();
                 self.options = login.into_options();
-                self.max_cmd_sn = exp_cmd_sn.previous();
-                self.window_moved(exp_cmd_sn, max_cmd_sn);
+                self.numbers.max_cmd_sn = exp_cmd_sn.previous();
+                self.numbers.window_moved(exp_cmd_sn, max_cmd_sn);
                 self.digests = parameters.digests;
                 self.framer.negotiated(parameters.digests, parameters.max_recv_data_segment_length);
                 self.parameters = Some(parameters.clone());
@@ -393,9 +343,9 @@ impl Initiator {
 
     fn recv_nop_in(&mut self, pdu: NopIn) -> Result<(), Violation> {
         let counted = if pdu.initiator_task_tag.is_reserved() {
-            self.status_announced(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn)
+            self.numbers.announced(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn)
         } else {
-            self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn)
+            self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn)
         };
         // "The initiator MUST respond with a NOP-Out." (RFC 7143 §11.18)
         if !pdu.target_transfer_tag.is_reserved() && self.options.answer_nop {
@@ -404,8 +354,8 @@ impl Initiator {
                 lun: pdu.lun,
                 initiator_task_tag: InitiatorTaskTag::RESERVED,
                 target_transfer_tag: pdu.target_transfer_tag,
-                cmd_sn: self.cmd_sn,
-                exp_stat_sn: self.exp_stat_sn,
+                cmd_sn: self.numbers.cmd_sn,
+                exp_stat_sn: self.numbers.exp_stat_sn,
                 data: Bytes::new(),
             });
         }
@@ -415,9 +365,9 @@ impl Initiator {
 
     fn recv_data_in(&mut self, pdu: DataIn) -> Result<(), Violation> {
         let counted = match &pdu.status {
-            Some(status) => self.status_counted(status.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn),
+            Some(status) => self.numbers.counted(status.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn),
             None => {
-                self.window_moved(pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                self.numbers.window_moved(pdu.exp_cmd_sn, pdu.max_cmd_sn);
                 Ok(())
             }
         };
@@ -435,7 +385,7 @@ impl Initiator {
     }
 
     fn recv_scsi_response(&mut self, pdu: ScsiResponse) -> Result<(), Violation> {
-        let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
         let tag = pdu.initiator_task_tag;
         let task = self.tasks.remove(&tag).ok_or(Violation::UnknownTask(tag))?;
         let sense = pdu.sense().unwrap_or_default();
@@ -456,7 +406,7 @@ impl Initiator {
     }
 
     fn recv_r2t(&mut self, pdu: R2t) -> Result<(), Violation> {
-        let counted = self.status_announced(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        let counted = self.numbers.announced(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
         if !self.options.answer_r2t {
             self.events.push_back(Event::R2t(pdu));
             return counted;
@@ -464,14 +414,14 @@ impl Initiator {
         let tag = pdu.initiator_task_tag;
         let task = self.tasks.get_mut(&tag).ok_or(Violation::UnknownTask(tag))?;
         let parameters = self.parameters.as_ref().ok_or(Violation::Phase)?;
-        for data_out in task.answer(&pdu, parameters, self.exp_stat_sn)? {
+        for data_out in task.answer(&pdu, parameters, self.numbers.exp_stat_sn)? {
             self.send(data_out);
         }
         counted
     }
 
     fn recv_text_response(&mut self, pdu: TextResponse) -> Result<(), Violation> {
-        let counted = self.status_counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
         let tag = pdu.initiator_task_tag;
         let text = self.texts.get_mut(&tag).ok_or(Violation::UnknownTask(tag))?;
         if text.len() + pdu.data.len() > TEXT_BYTES_MAX {
@@ -483,53 +433,32 @@ impl Initiator {
             self.events.push_back(Event::Text { tag, text });
         } else {
             let request = self.text_request(tag, pdu.lun, pdu.target_transfer_tag, Bytes::new());
-            self.waiting.push_back(Waiting::Request(request.into()));
+            self.waiting.push_back(Waiting::Text(request));
         }
         counted
     }
 
-    /// A response that used up a StatSN.
-    fn status_counted(&mut self, got: StatSn, exp_cmd_sn: CmdSn, max_cmd_sn: CmdSn) -> Result<(), Violation> {
-        let announced = self.status_announced(got, exp_cmd_sn, max_cmd_sn);
-        self.exp_stat_sn = got.next();
-        announced
-    }
-
-    /// A PDU that carries the next StatSN and leaves it.
-    fn status_announced(&mut self, got: StatSn, exp_cmd_sn: CmdSn, max_cmd_sn: CmdSn) -> Result<(), Violation> {
-        self.window_moved(exp_cmd_sn, max_cmd_sn);
-        let expected = self.exp_stat_sn;
-        if got == expected { Ok(()) } else { Err(Violation::StatSn { expected, got }) }
-    }
-
-    /// "If the PDU MaxCmdSN is less than the PDU ExpCmdSN - 1 … they are both ignored. If the PDU MaxCmdSN is greater than the
-    /// local MaxCmdSN … it updates the local MaxCmdSN" (RFC 7143 §4.2.2.1).
-    fn window_moved(&mut self, exp_cmd_sn: CmdSn, max_cmd_sn: CmdSn) {
-        if !max_cmd_sn.precedes(exp_cmd_sn.previous()) && self.max_cmd_sn.precedes(max_cmd_sn) {
-            self.max_cmd_sn = max_cmd_sn;
-        }
-    }
-
     fn send_waiting(&mut self) {
-        let full_feature = matches!(self.phase, Phase::FullFeature);
-        while full_feature && !self.max_cmd_sn.precedes(self.cmd_sn) {
+        while matches!(self.phase, Phase::FullFeature) && self.numbers.window_is_open() {
             match self.waiting.pop_front() {
+                None => return,
                 Some(Waiting::Command(tag, command)) => self.start(tag, command),
-                Some(Waiting::Request(Request::TextRequest(mut request))) => {
-                    (request.cmd_sn, request.exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+                Some(Waiting::Text(mut request)) => {
+                    (request.cmd_sn, request.exp_stat_sn) = (self.numbers.cmd_sn, self.numbers.exp_stat_sn);
+                    self.numbers.cmd_sn = self.numbers.cmd_sn.next();
                     self.send(request);
                 }
-                Some(Waiting::Request(request)) => self.send(request),
-                None => return,
             }
-            self.cmd_sn = self.cmd_sn.next();
         }
     }
 
     fn start(&mut self, tag: InitiatorTaskTag, command: Command) {
         let Some(parameters) = &self.parameters else { return };
-        let task = Task::new(command, tag, self.cmd_sn);
-        let (command, burst) = task.start(parameters, self.exp_stat_sn);
+        let task = Task::new(command, tag, self.numbers.cmd_sn);
+        let (command, burst) = task.start(parameters, self.numbers.exp_stat_sn);
+        if !command.immediate {
+            self.numbers.cmd_sn = self.numbers.cmd_sn.next();
+        }
         self.tasks.insert(tag, task);
         self.send(command);
         for data_out in burst {

@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// "Every key=value pair, including the last or only pair … MUST be followed by one null (0x00) delimiter." (RFC 7143 §6.1)
+/// "Every key=value pair, including the last or only pair in a LTDS, MUST be followed by one null (0x00) delimiter." (RFC 7143
+/// §6.1)
 pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
     let mut text = BytesMut::new();
     for (key, value) in pairs {
