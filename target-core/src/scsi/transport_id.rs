@@ -29,7 +29,7 @@ impl TransportId {
             return Err(InvalidTransportId { byte: 0 });
         }
         let additional = usize::from(u16::from_be_bytes([*high, *low]));
-        if additional < ADDITIONAL_LENGTH_MIN || additional % 4 != 0 || additional > rest.len() {
+        if additional < ADDITIONAL_LENGTH_MIN || !additional.is_multiple_of(4) || additional > rest.len() {
             return Err(InvalidTransportId { byte: 2 });
         }
         let invalid = InvalidTransportId { byte: 4 };

@@ -11,6 +11,8 @@ mod segment;
 
 use crate::scsi::designator::Designator;
 
+pub use segment::{DESTINATION_LBA_AT, SOURCE_LBA_AT};
+
 /// LIST IDENTIFIER: 8 bits wide in a LID1 list, 32 in a LID4 one. The two do not share a name space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListId {
