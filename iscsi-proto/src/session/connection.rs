@@ -7,8 +7,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::command_window::{Arrival, CommandWindow};
+use super::data_in::Segments;
 use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
+use super::outbox::Outbox;
 use super::task::{Answer, CommandArrived, Event, Phase, Task};
 use super::transfer::{DataOutFields, Inbound, Step, TransferFault};
 use crate::pdu::{
@@ -72,19 +75,14 @@ type TaskTable = HashMap<InitiatorTaskTag, Task, BuildHasherDefault<TagHasher>>;
 pub struct Connection {
     settings: Settings,
     window: CommandWindow<Ordered>,
-    stat_sn: StatSn,
+    outbox: Outbox,
     tasks: TaskTable,
     immediate_outstanding: usize,
     /// Bounded by the CmdSN window and `IMMEDIATE_MAX`.
     events: VecDeque<Event>,
-    /// PDUs to send. The shell stops asking for events while `backlog` is high, which bounds it.
-    transmit: VecDeque<RawPdu>,
-    backlog_bytes: usize,
     next_tag: u32,
     keepalive: Option<Keepalive>,
-    /// Commands that want R2Ts but found `solicited_bytes_max` used up.
-    starved: VecDeque<InitiatorTaskTag>,
-    solicited_bytes: u64,
+    budget: Budget,
 }
 
 /// What waits in the CmdSN window for its turn.
@@ -104,16 +102,13 @@ impl Connection {
     pub fn new(settings: Settings, exp_cmd_sn: CmdSn, stat_sn: StatSn, now: Instant) -> Connection {
         Connection {
             window: CommandWindow::new(exp_cmd_sn, settings.queue_depth),
-            stat_sn,
+            outbox: Outbox::new(stat_sn),
             tasks: TaskTable::default(),
             immediate_outstanding: 0,
             events: VecDeque::new(),
-            transmit: VecDeque::new(),
-            backlog_bytes: 0,
             next_tag: 0,
             keepalive: settings.keepalive.map(|times| Keepalive::new(times, now)),
-            starved: VecDeque::new(),
-            solicited_bytes: 0,
+            budget: Budget::new(settings.solicited_bytes_max),
             settings,
         }
     }
@@ -173,7 +168,7 @@ impl Connection {
                     initiator_task_tag: InitiatorTaskTag::RESERVED,
                     target_transfer_tag,
                     // "the StatSN field will contain … the next StatSN. However, StatSN … is not advanced" (RFC 7143 §11.19.3)
-                    stat_sn: self.stat_sn,
+                    stat_sn: self.outbox.next_stat_sn(),
                     exp_cmd_sn: self.window.expected(),
                     max_cmd_sn: self.window.maximum(),
                     data: Bytes::new(),
@@ -190,9 +185,7 @@ impl Connection {
     }
 
     pub fn poll_transmit(&mut self) -> Option<RawPdu> {
-        let pdu = self.transmit.pop_front()?;
-        self.backlog_bytes -= wire_length(&pdu);
-        Some(pdu)
+        self.outbox.take()
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -201,7 +194,7 @@ impl Connection {
 
     /// Bytes queued and not yet polled.
     pub fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
+        self.outbox.backlog_bytes()
     }
 
     pub fn has_task(&self, task: InitiatorTaskTag) -> bool {
@@ -235,8 +228,9 @@ impl Connection {
         let inbound = std::mem::replace(inbound, Inbound::new(Bytes::new(), None));
         let missing = u64::from(inbound.missing());
         entry.phase = Phase::Collecting(inbound);
-        if self.reserve(task, missing) {
-            self.collect(task);
+        match self.reserve(task, missing) {
+            true => self.collect(task),
+            false => self.budget.wait(task),
         }
     }
 
@@ -578,7 +572,7 @@ impl Connection {
                 initiator_task_tag: task,
                 target_transfer_tag,
                 // The next StatSN, which an R2T does not use up (RFC 7143 §11.8.3).
-                stat_sn: self.stat_sn,
+                stat_sn: self.outbox.next_stat_sn(),
                 exp_cmd_sn: self.window.expected(),
                 max_cmd_sn: self.window.maximum(),
                 r2t_sn: plan.r2t_sn,
@@ -590,27 +584,21 @@ impl Connection {
 
     /// Whether the command may solicit now; if not, it waits for others to finish.
     fn reserve(&mut self, task: InitiatorTaskTag, bytes: u64) -> bool {
-        if bytes > 0 && self.solicited_bytes > 0 && self.solicited_bytes + bytes > self.settings.solicited_bytes_max {
-            self.starved.push_back(task);
-            return false;
-        }
-        if let Some(entry) = self.tasks.get_mut(&task) {
+        let fits = self.budget.take(bytes);
+        if let (true, Some(entry)) = (fits, self.tasks.get_mut(&task)) {
             entry.solicited_bytes = bytes;
-            self.solicited_bytes += bytes;
         }
-        true
+        fits
     }
 
     fn feed_the_starved(&mut self) {
-        while let Some(task) = self.starved.pop_front() {
+        while let Some(task) = self.budget.next_starved() {
             let missing = match self.tasks.get(&task).map(|entry| &entry.phase) {
                 Some(Phase::Collecting(inbound)) => u64::from(inbound.missing()),
                 _ => continue,
             };
             if !self.reserve(task, missing) {
-                // It went to the back; it was the first, so it shall be the first again.
-                self.starved.rotate_right(1);
-                return;
+                return self.budget.wait_again(task);
             }
             self.collect(task);
         }
@@ -622,10 +610,8 @@ impl Connection {
         let entry = self.tasks.remove(&task)?;
         self.immediate_outstanding -= usize::from(entry.immediate);
         self.window.open(self.tasks.len() as u32);
-        self.solicited_bytes -= entry.solicited_bytes;
-        if !self.starved.is_empty() {
-            self.feed_the_starved();
-        }
+        self.budget.give_back(entry.solicited_bytes);
+        self.feed_the_starved();
         Some(entry)
     }
 
@@ -664,22 +650,16 @@ impl Connection {
     }
 
     /// Returns the number of PDUs. With `status` the last one carries it.
-    fn send_data_in(&mut self, task: InitiatorTaskTag, mut data: Bytes, status: Option<(ScsiStatus, Residual)>) -> u32 {
-        let (mut offset, mut burst, mut data_sn) = (0_u32, 0_u32, DataSn(0));
-        while !data.is_empty() {
-            let burst_left = self.settings.max_burst_length - burst;
-            let length = data.len().min(self.settings.data_in_segment_max.min(burst_left) as usize);
-            let segment = data.split_to(length);
-            let is_last = data.is_empty();
-            burst += length as u32;
-            let ends_burst = is_last || burst == self.settings.max_burst_length;
-            let status = status.filter(|_| is_last).map(|(status, residual)| DataInStatus {
+    fn send_data_in(&mut self, task: InitiatorTaskTag, data: Bytes, status: Option<(ScsiStatus, Residual)>) -> u32 {
+        let mut pdus = 0;
+        for segment in Segments::new(data, self.settings.data_in_segment_max, self.settings.max_burst_length) {
+            let status = status.filter(|_| segment.is_last).map(|(status, residual)| DataInStatus {
                 status,
                 residual,
-                stat_sn: self.next_status().0,
+                stat_sn: self.outbox.use_stat_sn(),
             });
             self.send(pdu::DataIn {
-                final_: ends_burst,
+                final_: segment.final_,
                 acknowledge: false,
                 status,
                 lun: Lun::ZERO,
@@ -687,17 +667,13 @@ impl Connection {
                 target_transfer_tag: TargetTransferTag::RESERVED,
                 exp_cmd_sn: self.window.expected(),
                 max_cmd_sn: self.window.maximum(),
-                data_sn,
-                buffer_offset: offset,
-                data: segment,
+                data_sn: segment.data_sn,
+                buffer_offset: segment.buffer_offset,
+                data: segment.data,
             });
-            offset += length as u32;
-            data_sn = data_sn.next();
-            if ends_burst {
-                burst = 0;
-            }
+            pdus += 1;
         }
-        data_sn.0
+        pdus
     }
 
     fn reject(&mut self, bhs: &pdu::Bhs, reason: RejectReason) {
@@ -715,9 +691,7 @@ impl Connection {
 
     /// A StatSN of its own, and the window as it is now.
     fn next_status(&mut self) -> (StatSn, CmdSn, CmdSn) {
-        let stat_sn = self.stat_sn;
-        self.stat_sn = stat_sn.next();
-        (stat_sn, self.window.expected(), self.window.maximum())
+        (self.outbox.use_stat_sn(), self.window.expected(), self.window.maximum())
     }
 
     fn new_tag(&mut self) -> TargetTransferTag {
@@ -728,14 +702,7 @@ impl Connection {
         TargetTransferTag(self.next_tag)
     }
 
-    fn send(&mut self, response: impl Pdu) {
-        let pdu = response.to_raw();
-        self.backlog_bytes += wire_length(&pdu);
-        self.transmit.push_back(pdu);
+    fn send(&mut self, pdu: impl Pdu) {
+        self.outbox.send(&pdu);
     }
-}
-
-/// BHS and data; digests and padding are noise.
-fn wire_length(pdu: &RawPdu) -> usize {
-    pdu::BHS_LENGTH + pdu.data.len()
 }

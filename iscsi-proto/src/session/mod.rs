@@ -3,9 +3,12 @@
 //! [`connection::Connection`] composes the parts:
 //! `receive` · `handle_timeout` · `poll_event` · `poll_transmit` · `poll_timeout`, plus one method for each answer.
 
+mod budget;
 pub mod command_window;
 pub mod connection;
+mod data_in;
 pub mod keepalive;
+mod outbox;
 pub mod task;
 pub mod transfer;
 
