@@ -544,13 +544,13 @@ impl Declared {
             return Err(missing("the initial Login Request has no InitiatorName"));
         };
         let initiator_name = IscsiName::new(initiator)
-            .map_err(|error| misuse(format!("InitiatorName={initiator} is no iSCSI name: {error}")))?;
+            .map_err(|error| misuse(format!("InitiatorName={initiator:?} is no iSCSI name: {error}")))?;
         let session_type = match find(pairs, Key::SessionType) {
             None => SessionType::Normal,
             Some(value) => SessionType::parse(value).ok_or_else(|| {
                 Refusal::new(
                     LoginError::SessionTypeNotSupported,
-                    format!("SessionType={value} is neither Normal nor Discovery"),
+                    format!("SessionType={value:?} is neither Normal nor Discovery"),
                 )
             })?,
         };
@@ -560,7 +560,7 @@ impl Declared {
             }
             (None, SessionType::Discovery) => None,
             (Some(name), _) => Some(IscsiName::new(name).map_err(|error| {
-                Refusal::new(LoginError::NotFound, format!("TargetName={name} is no iSCSI name: {error}"))
+                Refusal::new(LoginError::NotFound, format!("TargetName={name:?} is no iSCSI name: {error}"))
             })?),
         };
         Ok(Declared {

@@ -137,7 +137,7 @@ fn method(
 fn algorithm(requirement: &ChapRequirement, list: &str, answers: Vec<Pair>) -> Result<Outcome, Refusal> {
     match Algorithm::choose(list, &requirement.algorithms) {
         Some(algorithm) => Ok(Outcome::Challenge(answers, algorithm)),
-        None => Err(failure(format!("no algorithm of CHAP_A={list} is allowed here"))),
+        None => Err(failure(format!("no algorithm of CHAP_A={list:?} is allowed here"))),
     }
 }
 

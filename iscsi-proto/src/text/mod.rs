@@ -43,7 +43,7 @@ pub enum TextError {
     NotNow { key: String, allowed: &'static str, now: &'static str },
     #[error("{key}={value} is reserved for answers and was proposed")]
     ReservedValue { key: String, value: String },
-    #[error("{key}={value} declares what the key does not allow")]
+    #[error("{key}={value:?} declares what the key does not allow")]
     NotAdmissible { key: String, value: String },
     #[error("expected no data segment in the request that asks for the rest of a continued answer")]
     AnswerInterrupted,
