@@ -26,6 +26,9 @@ pub const LOGIN_REQUESTS_MAX: usize = 64;
 /// Bytes of text in one login, all requests together: "MUST support receiving at least 64 kilobytes of key=value data" (§6.1).
 pub const LOGIN_BYTES_MAX: usize = 65536;
 
+/// "The default MaxRecvDataSegmentLength is used during login" (§6.3).
+const DATA_SEGMENT_BYTES_MAX: usize = DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH as usize;
+
 /// "The version number for this document is 0x00" (§11.12.4).
 const VERSION: u8 = 0;
 
@@ -220,7 +223,7 @@ impl AskChallenge {
     pub fn answer(self, challenge: Challenge) -> Step {
         let AskChallenge { mut thread, party, answers, algorithm } = self;
         let (answers, expect) = security::challenged(answers, algorithm, challenge);
-        let next = thread.reply(Outgoing::new(&answers), Expect::Security(party, expect));
+        let next = thread.stay(Outgoing::new(&answers), Expect::Security(party, expect));
         thread.step(next)
     }
 }
@@ -305,7 +308,7 @@ impl Thread {
                 if request.continue_ || !request.data.is_empty() {
                     return Err(TextError::AnswerInterrupted.into());
                 }
-                return Ok(self.reply(rest, *then));
+                return self.reply(rest, *then);
             }
             other => other,
         };
@@ -381,7 +384,7 @@ impl Thread {
         match expect.step(&party.terms.auth, pairs, &mut party.seen)? {
             Outcome::Answer(more, expect) => {
                 answers.extend(more);
-                Ok(self.reply(Outgoing::new(&answers), Expect::Security(party, expect)))
+                self.reply(Outgoing::new(&answers), Expect::Security(party, expect))
             }
             Outcome::Challenge(more, algorithm) => {
                 answers.extend(more);
@@ -398,32 +401,41 @@ impl Thread {
         mut answers: Vec<Pair>,
     ) -> Result<Next, Refusal> {
         answers.extend(negotiation.answer(pairs)?);
-        Ok(self.reply(Outgoing::new(&answers), Expect::Operational(party, negotiation)))
+        self.reply(Outgoing::new(&answers), Expect::Operational(party, negotiation))
     }
 
-    /// The next data segment of an answer, and the transition when it is the last one, the initiator asked and the stage is done.
-    fn reply(&mut self, mut answer: Outgoing, expect: Expect) -> Next {
-        let data = answer.next(DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH as usize);
-        if answer.more_follows() {
-            let expect = Expect::Acknowledgement(answer, Box::new(expect));
-            return Next::Send { transit: None, more_follows: true, data, expect };
-        }
-        let stay = |expect| Next::Send { transit: None, more_follows: false, data: data.clone(), expect };
-        match (self.turn.transit, expect) {
-            (Some(stage), Expect::Security(mut party, security)) if security.is_ready(&party.terms.auth) => {
+    /// The next data segment of an answer. With the last one goes the transition, when the initiator asked for it and the stage is
+    /// done.
+    fn reply(&mut self, mut answer: Outgoing, expect: Expect) -> Result<Next, Refusal> {
+        let (Some(stage), true) = (self.turn.transit, answer.fits(DATA_SEGMENT_BYTES_MAX)) else {
+            return Ok(self.stay(answer, expect));
+        };
+        match expect {
+            Expect::Security(mut party, security) if security.is_ready(&party.terms.auth) => {
                 if let ExpectSecurity::Concluded { chap_user } = security {
                     party.chap_user = chap_user;
                 }
                 let negotiation = self.negotiation(&party);
+                let data = answer.next(DATA_SEGMENT_BYTES_MAX);
                 if stage == LoginStage::FULL_FEATURE_PHASE {
-                    return Next::Admit(party, negotiation.finish(), data);
+                    return Ok(Next::Admit(party, negotiation.finish()?, data));
                 }
                 let expect = Expect::Operational(party, negotiation);
-                Next::Send { transit: Some(stage), more_follows: false, data, expect }
+                Ok(Next::Send { transit: Some(stage), more_follows: false, data, expect })
             }
-            (Some(_), Expect::Operational(party, negotiation)) => Next::Admit(party, negotiation.finish(), data),
-            (_, expect) => stay(expect),
+            Expect::Operational(party, negotiation) => {
+                Ok(Next::Admit(party, negotiation.finish()?, answer.next(DATA_SEGMENT_BYTES_MAX)))
+            }
+            expect => Ok(self.stay(answer, expect)),
         }
+    }
+
+    /// The next data segment of an answer, in the same stage.
+    fn stay(&mut self, mut answer: Outgoing, expect: Expect) -> Next {
+        let data = answer.next(DATA_SEGMENT_BYTES_MAX);
+        let more_follows = answer.more_follows();
+        let expect = if more_follows { Expect::Acknowledgement(answer, Box::new(expect)) } else { expect };
+        Next::Send { transit: None, more_follows, data, expect }
     }
 
     fn negotiation(&self, party: &Party) -> Box<Negotiation> {

@@ -57,6 +57,11 @@ impl Outgoing {
         self.rest.split_to(self.rest.len().min(data_segment_bytes_max.max(1)))
     }
 
+    /// All of it goes into one data segment.
+    pub fn fits(&self, data_segment_bytes_max: usize) -> bool {
+        self.rest.len() <= data_segment_bytes_max
+    }
+
     pub fn more_follows(&self) -> bool {
         !self.rest.is_empty()
     }

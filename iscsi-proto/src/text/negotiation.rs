@@ -50,7 +50,16 @@ impl Negotiation {
         Ok(answers)
     }
 
-    pub fn finish(mut self) -> OperationalParameters {
+    /// The parameters that were agreed on, or an error if a digest is required and was not.
+    pub fn finish(mut self) -> Result<OperationalParameters, TextError> {
+        for (key, allowed, agreed) in [
+            (Key::HeaderDigest, &self.offers.header_digests, self.parameters.header_digest),
+            (Key::DataDigest, &self.offers.data_digests, self.parameters.data_digest),
+        ] {
+            if !allowed.contains(&agreed) {
+                return Err(TextError::NotAdmissible { key: key.name().to_owned(), value: agreed.name().to_owned() });
+            }
+        }
         // "FirstBurstLength MUST NOT exceed MaxBurstLength" (§13.14): a default may, when only the other was negotiated.
         self.parameters.first_burst_length = self.parameters.first_burst_length.min(self.parameters.max_burst_length);
         if self.session_type == SessionType::Discovery {
@@ -58,7 +67,7 @@ impl Negotiation {
             self.parameters.max_connections = 1;
             self.parameters.error_recovery_level = 0;
         }
-        self.parameters
+        Ok(self.parameters)
     }
 
     fn answer_one(&mut self, pair: &Pair) -> Result<Option<Pair>, TextError> {
@@ -307,7 +316,7 @@ mod tests {
             answer_in(&mut negotiation, "MaxRecvDataSegmentLength=16777215 X#NodeArchitecture=a/1"),
             Ok(String::new())
         );
-        assert_eq!(negotiation.finish().initiator_max_recv_data_segment_length, 16_777_215);
+        assert_eq!(negotiation.finish().map(|p| p.initiator_max_recv_data_segment_length), Ok(16_777_215));
     }
 
     #[test]
@@ -318,7 +327,7 @@ mod tests {
         answer_in(&mut negotiation, proposal).expect("admissible");
         assert_eq!(
             negotiation.finish(),
-            OperationalParameters {
+            Ok(OperationalParameters {
                 header_digest: Digest::Crc32c,
                 data_digest: Digest::Crc32c,
                 initial_r2t: false,
@@ -331,7 +340,7 @@ mod tests {
                 iscsi_protocol_level: 2,
                 task_reporting: TaskReporting::Rfc3720,
                 ..OperationalParameters::default()
-            }
+            })
         );
     }
 
@@ -350,7 +359,17 @@ mod tests {
     fn first_burst_never_exceeds_max_burst() {
         let mut only_max_burst = negotiation(SessionType::Normal);
         answer_in(&mut only_max_burst, "MaxBurstLength=1024").expect("admissible");
-        assert_eq!(only_max_burst.finish().first_burst_length, 1024);
+        assert_eq!(only_max_burst.finish().map(|p| p.first_burst_length), Ok(1024));
+    }
+
+    #[test]
+    fn a_required_digest_has_to_be_agreed_on() {
+        let offers = Offers { header_digests: vec![Digest::Crc32c], ..Offers::default() };
+        let without = Negotiation::new(offers.clone(), SessionType::Normal, true);
+        assert!(matches!(without.finish(), Err(TextError::NotAdmissible { .. })));
+        let mut with = Negotiation::new(offers, SessionType::Normal, true);
+        answer_in(&mut with, "HeaderDigest=None,CRC32C").expect("admissible");
+        assert_eq!(with.finish().map(|p| p.header_digest), Ok(Digest::Crc32c));
     }
 
     #[test]
