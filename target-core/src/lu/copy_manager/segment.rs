@@ -149,7 +149,7 @@ impl Place {
     /// A segment in whole blocks of one end leaves part of a block at the other (§6.4.6.2, PAD and CAT): with PAD it is
     /// filled, or dropped; without it the segment is not exact.
     fn check_exact(&self, length: u64, segment: &Segment) -> Result<(), Sense> {
-        match length % u64::from(self.block_length.bytes()) == 0 || self.pad {
+        match length.is_multiple_of(self.block_length.bytes().into()) || self.pad {
             true => Ok(()),
             false => Err(copy_aborted(Asc::UNEXPECTED_INEXACT_SEGMENT, segment.offset)),
         }
