@@ -6,6 +6,7 @@ pub mod cdb;
 pub mod copy;
 pub mod designator;
 pub mod inquiry;
+pub mod mode;
 pub mod opcodes;
 pub mod request;
 pub mod sense;
