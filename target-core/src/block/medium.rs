@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   read   page cache (RWF_NOWAIT) ──► Now        write   RWF_NOWAIT, where the file system knows it ──► Now
-//!             └─ not all of it there ─► pool                 └─ pool; RWF_DSYNC for durable ones
-//!   A file system in memory is always answered Now; direct I/O never.
+//!             └─ not all of it there ─► pool                 ├─ cached: lane
+//!                                                            └─ durable, or direct I/O: pool
+//!   A file system in memory is mostly answered Now; direct I/O never.
 //! ```
 
 use std::fs::File;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 
 use super::bounce::{self, Bounce};
 use super::flusher::Flusher;
+use super::lane::Lane;
 use super::pool::Pool;
 use super::runs::Runs;
 use super::sys;
@@ -45,6 +47,12 @@ pub struct MediumSpec {
 pub struct Medium {
     shared: Arc<Shared>,
     pool: Pool,
+    lane: Lane<CachedWrite>,
+}
+
+struct CachedWrite {
+    offset: u64,
+    data: Payload,
 }
 
 /// The part that goes along to the blocking threads.
@@ -81,7 +89,12 @@ impl Medium {
             knows_zero_range: AtomicBool::new(true),
             spec,
         };
-        Medium { shared: Arc::new(shared), pool: Pool::default() }
+        let shared = Arc::new(shared);
+        let writer = shared.clone();
+        let lane = Lane::new(move |write: CachedWrite| {
+            writer.write_waiting(write.offset, &write.data, ReadWriteFlags::empty())
+        });
+        Medium { shared, pool: Pool::default(), lane }
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
@@ -132,13 +145,17 @@ impl Medium {
             Ok(written) if written == data.len() => return Eventually::Now(Ok(())),
             Ok(written) => written,
         };
-        let shared = self.shared.clone();
-        self.pool.run(move || {
-            let rest = data.slice(written, data.len() - written);
-            match durability {
-                Durability::Cached => shared.write_waiting(offset + written, &rest, ReadWriteFlags::empty()),
-                Durability::Durable => shared.write_durable(offset + written, &rest),
+        let mut rest = CachedWrite { offset: offset + written, data: data.slice(written, data.len() - written) };
+        if durability == Durability::Cached && !self.shared.spec.direct_io {
+            match self.lane.run(rest) {
+                Ok(done) => return done,
+                Err(full) => rest = full,
             }
+        }
+        let shared = self.shared.clone();
+        self.pool.run(move || match durability {
+            Durability::Cached => shared.write_waiting(rest.offset, &rest.data, ReadWriteFlags::empty()),
+            Durability::Durable => shared.write_durable(rest.offset, &rest.data),
         })
     }
 

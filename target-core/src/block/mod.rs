@@ -3,7 +3,7 @@
 //! ```text
 //!   open(&StoreSpec) ──► memory · null                      (answer at once)
 //!                   └──► file · device ──► medium ──► inline where the kernel promises not to block
-//!                                             └─────► pool, flusher elsewhere
+//!                                             └─────► lane, pool, flusher elsewhere
 //!   faulty · slow   wrap any of them, for tests
 //! ```
 
@@ -16,6 +16,7 @@ pub mod slow;
 
 mod bounce;
 mod flusher;
+mod lane;
 mod lock;
 mod medium;
 mod node;
