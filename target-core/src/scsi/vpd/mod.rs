@@ -15,6 +15,7 @@ mod unit_serial_number;
 
 pub use block_limits::BlockLimits;
 pub use logical_block_provisioning::Provisioning;
+pub(in crate::scsi) use logical_block_provisioning::THRESHOLD_EXPONENT;
 
 use super::sense::Sense;
 
