@@ -11,11 +11,14 @@
 
 pub mod admission;
 pub mod chap;
+mod declared;
 mod error;
 mod machine;
 mod question;
 mod security;
+mod thread;
 
 pub use error::{LoginError, Refusal};
-pub use machine::{Admit, AskChallenge, Authorize, LOGIN_BYTES_MAX, LOGIN_REQUESTS_MAX, Login, Rejected, Step};
+pub use machine::{Admit, AskChallenge, Authorize, Login, Rejected, Step};
 pub use question::{Admission, Allow, AuthRequirement, Knock, LoggedIn, Verdict};
+pub use thread::{LOGIN_BYTES_MAX, LOGIN_REQUESTS_MAX};
