@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use rustix::fs::{SeekFrom, ioctl_blksszget, major, minor, seek};
 
-use super::medium::{Medium, MediumSpec, block_error};
+use super::descriptor::{MediumSpec, block_error};
+use super::medium::Medium;
 use super::node::{self, Node};
 use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl, fstat, fstatfs, ftruncate};
 use rustix::io::{Errno, pread};
 
-use super::medium::{Medium, MediumSpec, block_error, retried};
+use super::descriptor::{MediumSpec, block_error, retried};
+use super::medium::Medium;
 use super::node::{self, Node};
 use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;

@@ -94,7 +94,7 @@ mod tests {
             if job == 3 { Err(BlockError::Medium) } else { Ok(()) }
         });
         let first = lane.run(1).expect("room");
-        while lane.shared.queue.lock().jobs.len() > 0 {
+        while !lane.shared.queue.lock().jobs.is_empty() {
             tokio::task::yield_now().await;
         }
         drop(lane.run(2).expect("room"));

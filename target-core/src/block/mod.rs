@@ -15,6 +15,8 @@ pub mod null;
 pub mod slow;
 
 mod bounce;
+mod chunks;
+mod descriptor;
 mod flusher;
 mod lane;
 mod lock;
