@@ -10,7 +10,8 @@
 //! = Normal …                      the session
 //! ```
 //!
-//! `UPDATE_LOGINS=1 cargo test -p iscsi-proto --test logins` writes the files anew: read the difference before you commit it.
+//! `UPDATE_LOGINS=1 cargo test -p iscsi-proto --test logins` writes the files anew: read the difference before you
+//! commit it.
 
 use bytes::Bytes;
 use iscsi_proto::login::chap::{Algorithm, Challenge, ChapRequirement, Credential, Secret};

@@ -1,5 +1,5 @@
-//! Logins and text negotiations made of what initiators say, in any order and mutilated: none panics, none goes on for ever, none
-//! holds more than its bound, and nobody gets in without the secret.
+//! Logins and text negotiations made of what initiators say, in any order and mutilated: none panics, none goes on for
+//! ever, none holds more than its bound, and nobody gets in without the secret.
 
 use bytes::Bytes;
 use iscsi_proto::login::chap::{Algorithm, Challenge, ChapRequirement, Credential, Secret};
@@ -187,8 +187,8 @@ proptest! {
             prop_assert!(response.data.len() <= 8192);
             prop_assert!(!(response.transit && response.continue_));
             if response.transit {
-                // "The T bit MUST NOT be set to 1 if the T bit in the request was set to 0"; "The selected NSG MUST NOT exceed the value
-                // stated by the initiator".
+                // "The T bit MUST NOT be set to 1 if the T bit in the request was set to 0"; "The selected NSG MUST NOT
+                // exceed the value stated by the initiator".
                 prop_assert!(asked[n].0 && response.next_stage.0 <= asked[n].1);
             }
             if response.status.is_success() {

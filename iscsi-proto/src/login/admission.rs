@@ -15,11 +15,12 @@ pub struct ExistingSession<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     NewSession,
-    /// "Implicitly logging out the session that corresponds to the ISID and reinstating a new iSCSI session in its place" (§6.3.5).
+    /// "Implicitly logging out the session that corresponds to the ISID and reinstating a new iSCSI session in its
+    /// place" (§6.3.5).
     ReinstateSession(Tsih),
     AddConnection(Tsih),
-    /// "The implicit logging out of the connection corresponding to the CID and reinstatement of a new Full Feature Phase iSCSI
-    /// connection in its place (with the same CID)" (§6.3.4).
+    /// "The implicit logging out of the connection corresponding to the CID and reinstatement of a new Full Feature
+    /// Phase iSCSI connection in its place (with the same CID)" (§6.3.4).
     ReinstateConnection(Tsih),
 }
 

@@ -36,8 +36,8 @@ pub struct ChapRequirement {
     /// Any one of them.
     pub users: Vec<Credential>,
     pub mutual: Option<Credential>,
-    /// Allowed. Which of them is used the initiator decides: "the target MUST reply with the first option in the list it
-    /// supports and is allowed to use for the specific initiator" (RFC 7143 §6.3.2).
+    /// Allowed. Which of them is used the initiator decides: "the target MUST reply with the first option in the list
+    /// it supports and is allowed to use for the specific initiator" (RFC 7143 §6.3.2).
     pub algorithms: Vec<Algorithm>,
 }
 
@@ -80,8 +80,9 @@ impl Algorithm {
         value::list(list).find_map(known)
     }
 
-    /// "The Response Value is the one-way hash calculated over a stream of octets consisting of the Identifier, followed by
-    /// (concatenated with) the "secret", followed by (concatenated with) the Challenge Value" (RFC 1994 §4.1).
+    /// "The Response Value is the one-way hash calculated over a stream of octets consisting of the Identifier,
+    /// followed by (concatenated with) the "secret", followed by (concatenated with) the Challenge Value" (RFC 1994
+    /// §4.1).
     pub fn response(self, identifier: u8, secret: &Secret, challenge: &[u8]) -> Vec<u8> {
         let parts = [&[identifier][..], &secret.0, challenge];
         match self {
@@ -138,9 +139,9 @@ impl ChapRequirement {
             Some(_) => return Err(failure(format!("CHAP_R of user {:?} does not fit its secret", proof.name))),
             None => return Err(failure(format!("no CHAP user {:?} is configured here", proof.name))),
         };
-        // "If the CHAP response received by one end of an iSCSI connection is the same as the CHAP response that the receiving
-        // endpoint would have generated for the same CHAP challenge, the response MUST be treated as an authentication failure"
-        // (RFC 7143 §9.2.1).
+        // "If the CHAP response received by one end of an iSCSI connection is the same as the CHAP response that the
+        // receiving endpoint would have generated for the same CHAP challenge, the response MUST be treated as an
+        // authentication failure" (RFC 7143 §9.2.1).
         if let Some(mutual) = &self.mutual
             && bool::from(algorithm.response(challenge.identifier, &mutual.secret, ours).ct_eq(&response))
         {
@@ -152,14 +153,16 @@ impl ChapRequirement {
         }
     }
 
-    /// "The target MUST either answer with a Login reject with "Authentication Failure" or reply with: CHAP_N=<N> CHAP_R=<R>".
+    /// "The target MUST either answer with a Login reject with "Authentication Failure" or reply with: CHAP_N=<N>
+    /// CHAP_R=<R>".
     fn prove(&self, algorithm: Algorithm, ours: &[u8], identifier: &str, theirs: &str) -> Result<Vec<Pair>, Refusal> {
         let identifier = value::numerical(identifier).and_then(|number| u8::try_from(number).ok());
         let identifier = identifier
             .ok_or_else(|| Refusal::new(LoginError::InitiatorError, "CHAP_I is not a number from 0 to 255"))?;
         let theirs = binary("CHAP_C", theirs)?;
-        // "Originators MUST NOT reuse the CHAP challenge sent by the responder for the other direction of a bidirectional
-        // authentication.  Responders MUST check for this condition and close the iSCSI TCP connection" (§9.2.1).
+        // "Originators MUST NOT reuse the CHAP challenge sent by the responder for the other direction of a
+        // bidirectional authentication.  Responders MUST check for this condition and close the iSCSI TCP connection"
+        // (§9.2.1).
         if theirs == ours {
             return Err(failure("the initiator sent our own CHAP challenge back"));
         }
@@ -189,8 +192,8 @@ fn hash<D: Digest>(parts: [&[u8]; 3]) -> Vec<u8> {
     parts.into_iter().fold(D::new(), |hasher, part| hasher.chain_update(part)).finalize().to_vec()
 }
 
-/// Values "not according to the step definition" are an initiator error; "cryptographically incorrect values such as the CHAP
-/// response" an authentication failure (RFC 7143 §9.2).
+/// Values "not according to the step definition" are an initiator error; "cryptographically incorrect values such as
+/// the CHAP response" an authentication failure (RFC 7143 §9.2).
 fn binary(key: &str, value: &str) -> Result<Vec<u8>, Refusal> {
     value::binary(value, BINARY_BYTES_MAX).map_err(|bad| {
         let why = match bad {

@@ -16,8 +16,9 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// "The initial Login Request of any connection MUST include the InitiatorName key=value pair. … For any connection within a session
-    /// whose type is not "Discovery", the first Login Request MUST also include the TargetName key=value pair." (§6.3)
+    /// "The initial Login Request of any connection MUST include the InitiatorName key=value pair. … For any connection
+    /// within a session whose type is not "Discovery", the first Login Request MUST also include the TargetName
+    /// key=value pair." (§6.3)
     pub(super) fn read(pairs: &[Pair]) -> Result<Declared, Refusal> {
         refuse_target_keys(pairs)?;
         let missing = |rule| Refusal::new(LoginError::MissingParameter, rule);
@@ -53,8 +54,8 @@ impl Declared {
         })
     }
 
-    /// "The InitiatorName MUST NOT be redeclared within the Login Phase" (§13.5). The same value once more is let through:
-    /// initiators in the field begin every stage with it.
+    /// "The InitiatorName MUST NOT be redeclared within the Login Phase" (§13.5). The same value once more is let
+    /// through: initiators in the field begin every stage with it.
     pub(super) fn repeat(&mut self, pairs: &[Pair]) -> Result<(), Refusal> {
         refuse_target_keys(pairs)?;
         let differs = |key: Key, same: &dyn Fn(&str) -> bool| find(pairs, key).is_some_and(|value| !same(value));

@@ -93,7 +93,8 @@ impl Login {
         }
     }
 
-    /// Ends the login from outside: a PDU other than a Login Request ("Invalid during login"), a shutdown, no resources.
+    /// Ends the login from outside: a PDU other than a Login Request ("Invalid during login"), a shutdown, no
+    /// resources.
     pub fn refuse(self, refusal: Refusal) -> Box<Rejected> {
         self.thread.reject(refusal)
     }

@@ -1,5 +1,5 @@
-//! The target's side of a login (RFC 7143 §6.3, §11.12, §11.13, §12): a state machine that is handed Login Requests and answers
-//! each with a [`Step`]: a response to send, a question for the shell, or the finished login.
+//! The target's side of a login (RFC 7143 §6.3, §11.12, §11.13, §12): a state machine that is handed Login Requests and
+//! answers each with a [`Step`]: a response to send, a question for the shell, or the finished login.
 //!
 //! ```text
 //!   Login --handle(request)--> Step::Send(response, Login)                 send it, wait for the next request

@@ -22,8 +22,9 @@ pub struct Knock {
 pub enum Verdict {
     Allow(Allow),
     Refuse(Refusal),
-    /// "All of the redirection Status-Class responses MUST return one or more text key parameters of the type "TargetAddress""
-    /// (RFC 7143 §11.13.5). `domainname[:port]`: "the comma and portal-group-tag MUST be omitted" (§13.8).
+    /// "All of the redirection Status-Class responses MUST return one or more text key parameters of the type
+    /// "TargetAddress"" (RFC 7143 §11.13.5). `domainname[:port]`: "the comma and portal-group-tag MUST be omitted"
+    /// (§13.8).
     Redirect {
         address: String,
         permanent: bool,

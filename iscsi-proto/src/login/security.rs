@@ -110,7 +110,8 @@ fn method(
         AuthRequirement::None => NONE,
         AuthRequirement::Chap(_) => CHAP,
     };
-    // "The target MUST reply with the first option in the list it supports and is allowed to use for the specific initiator."
+    // "The target MUST reply with the first option in the list it supports and is allowed to use for the specific
+    // initiator."
     if !value::list(offered).any(|method| method == allowed) {
         return Err(failure(format!("AuthMethod has to be {allowed} here and the initiator offers {offered:?}")));
     }
@@ -126,7 +127,8 @@ fn method(
             keys.only(&[Key::AuthMethod], "while AuthMethod and CHAP_A are expected")?;
             Ok(Outcome::Answer(answers, ExpectSecurity::Algorithm))
         }
-        // "The initiator sends the first key(s) of the exchange together with its authentication method selection" (§12.1).
+        // "The initiator sends the first key(s) of the exchange together with its authentication method selection"
+        // (§12.1).
         (AuthRequirement::Chap(requirement), Some(list)) => {
             keys.only(&[Key::AuthMethod, Key::ChapA], "while AuthMethod and CHAP_A are expected")?;
             algorithm(requirement, list, answers)
@@ -152,8 +154,8 @@ fn chap(requirement: &AuthRequirement) -> Result<&ChapRequirement, Refusal> {
 struct SecurityKeys<'a>(Vec<(Key, &'a str)>);
 
 impl<'a> SecurityKeys<'a> {
-    /// And the answers to those that nobody understands. "Only the following keys are used during the SecurityNegotiation stage …
-    /// Other keys MUST NOT be used" (RFC 7143 §12).
+    /// And the answers to those that nobody understands. "Only the following keys are used during the
+    /// SecurityNegotiation stage … Other keys MUST NOT be used" (RFC 7143 §12).
     fn sort(pairs: &'a [Pair], seen: &mut KeySet) -> Result<(SecurityKeys<'a>, Vec<Pair>), TextError> {
         let (mut keys, mut answers) = (Vec::new(), Vec::new());
         for pair in pairs {
@@ -188,8 +190,8 @@ impl<'a> SecurityKeys<'a> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
-    /// "Whenever an iSCSI target gets a request or response whose keys, or their values, are not according to the step definition,
-    /// it MUST answer with a Login reject with the "Initiator Error" or "Missing Parameter" status" (§9.2).
+    /// "Whenever an iSCSI target gets a request or response whose keys, or their values, are not according to the step
+    /// definition, it MUST answer with a Login reject with the "Initiator Error" or "Missing Parameter" status" (§9.2).
     fn required(&self, key: Key) -> Result<&'a str, Refusal> {
         self.get(key).ok_or_else(|| Refusal::new(LoginError::MissingParameter, format!("{} is missing", key.name())))
     }
@@ -214,5 +216,6 @@ fn failure(rule: impl Into<String>) -> Refusal {
     Refusal::new(LoginError::AuthenticationFailure, rule)
 }
 
-/// The one method besides None: "The initiator and target MUST implement CHAP.  All other authentication methods are OPTIONAL."
+/// The one method besides None: "The initiator and target MUST implement CHAP.  All other authentication methods are
+/// OPTIONAL."
 const CHAP: &str = "CHAP";

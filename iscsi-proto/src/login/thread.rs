@@ -1,4 +1,5 @@
-//! What runs through a login from the first request to the last: header checks, stages, numbers, and the text of both directions.
+//! What runs through a login from the first request to the last: header checks, stages, numbers, and the text of both
+//! directions.
 
 use super::chap::Algorithm;
 use super::declared::{Declared, misuse};
@@ -14,10 +15,12 @@ use crate::text::{
 use crate::types::{Cid, CmdSn, InitiatorTaskTag, IscsiName, Isid, StatSn, Tsih};
 use bytes::Bytes;
 
-/// Login Requests in one login: six exchanges SHOULD be allowed (RFC 7143 §6.2), and text of [`LOGIN_BYTES_MAX`] in small pieces.
+/// Login Requests in one login: six exchanges SHOULD be allowed (RFC 7143 §6.2), and text of [`LOGIN_BYTES_MAX`] in
+/// small pieces.
 pub const LOGIN_REQUESTS_MAX: usize = 64;
 
-/// Bytes of text in one login, all requests together: "MUST support receiving at least 64 kilobytes of key=value data" (§6.1).
+/// Bytes of text in one login, all requests together: "MUST support receiving at least 64 kilobytes of key=value data"
+/// (§6.1).
 pub const LOGIN_BYTES_MAX: usize = 65536;
 
 /// "The default MaxRecvDataSegmentLength is used during login" (§6.3).
@@ -52,8 +55,8 @@ pub(super) struct First {
     pub(super) cmd_sn: CmdSn,
 }
 
-/// What the request at hand asks: "the T bit settings in one Login Request-Login Response pair have no bearing on the T bit settings
-/// of the next pair" (§6.3).
+/// What the request at hand asks: "the T bit settings in one Login Request-Login Response pair have no bearing on the T
+/// bit settings of the next pair" (§6.3).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) current_stage: LoginStage,
@@ -157,8 +160,8 @@ impl Thread {
             other => other,
         };
         let Some(pairs) = self.received.receive(&request.data, request.continue_)? else {
-            // "A target receiving a Text or Login Request with the C bit set to 1 MUST answer with a Text or Login Response with no
-            // data segment" (§6.2).
+            // "A target receiving a Text or Login Request with the C bit set to 1 MUST answer with a Text or Login
+            // Response with no data segment" (§6.2).
             return Ok(Next::Send { transit: None, more_follows: false, data: Bytes::new(), expect });
         };
         text::negotiation::refuse_duplicates(&pairs)?;
@@ -194,9 +197,9 @@ impl Thread {
     /// The first answer, now that the terms are known.
     pub(super) fn begin(&mut self, declared: Declared, terms: Allow, pairs: &[Pair]) -> Result<Next, Refusal> {
         self.command_window = terms.command_window;
-        // "The iSCSI target MUST return the TargetPortalGroupTag key with the first Login Response PDU with which it is allowed to do
-        // so (i.e., the first Login Response issued after the first Login Request with the C bit set to 0) for all session types"
-        // (§6.3.1).
+        // "The iSCSI target MUST return the TargetPortalGroupTag key with the first Login Response PDU with which it is
+        // allowed to do so (i.e., the first Login Response issued after the first Login Request with the C bit set to
+        // 0) for all session types" (§6.3.1).
         let mut greeting = vec![Pair::new(Key::TargetPortalGroupTag.name(), terms.tpgt.to_string())];
         if let (SessionType::Normal, Some(alias)) = (declared.session_type, &terms.target_alias) {
             greeting.push(Pair::new(Key::TargetAlias.name(), alias.as_str()));
@@ -248,8 +251,8 @@ impl Thread {
         self.reply(Outgoing::new(&answers), Expect::Operational(party, negotiation))
     }
 
-    /// The next data segment of an answer. With the last one goes the transition, when the initiator asked for it and the stage is
-    /// done.
+    /// The next data segment of an answer. With the last one goes the transition, when the initiator asked for it and
+    /// the stage is done.
     fn reply(&mut self, mut answer: Outgoing, expect: Expect) -> Result<Next, Refusal> {
         let (Some(stage), true) = (self.turn.transit, answer.fits(DATA_SEGMENT_BYTES_MAX)) else {
             return Ok(self.stay(answer, expect));

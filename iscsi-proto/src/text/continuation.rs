@@ -10,9 +10,9 @@
 use super::{Pair, TextError, pair};
 use bytes::Bytes;
 
-/// One logical text data segment, in bytes. "Any iSCSI target or initiator MUST support receiving at least 8192 bytes of
-/// key=value data in a negotiation sequence" (RFC 7143 §6.1); twice that leaves room for the longest legal CHAP values, and is
-/// all that a peer who has not logged in can make us hold.
+/// One logical text data segment, in bytes. "Any iSCSI target or initiator MUST support receiving at least 8192 bytes
+/// of key=value data in a negotiation sequence" (RFC 7143 §6.1); twice that leaves room for the longest legal CHAP
+/// values, and is all that a peer who has not logged in can make us hold.
 pub const TEXT_BYTES_MAX: usize = 16384;
 
 /// Text received so far. A data segment whose C bit is 0 ends it.
@@ -22,8 +22,8 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
-    /// `None` while more follows; then "A target receiving a Text or Login Request with the C bit set to 1 MUST answer with a
-    /// Text or Login Response with no data segment" (RFC 7143 §6.2).
+    /// `None` while more follows; then "A target receiving a Text or Login Request with the C bit set to 1 MUST answer
+    /// with a Text or Login Response with no data segment" (RFC 7143 §6.2).
     pub fn receive(&mut self, data: &[u8], more_follows: bool) -> Result<Option<Vec<Pair>>, TextError> {
         let bytes = self.text.len() + data.len();
         if bytes > TEXT_BYTES_MAX {

@@ -1,5 +1,5 @@
-//! One Text negotiation of the full feature phase, from its first Text Request to the response with F=1 (RFC 7143 §6.4, §11.10,
-//! §11.11).
+//! One Text negotiation of the full feature phase, from its first Text Request to the response with F=1 (RFC 7143 §6.4,
+//! §11.10, §11.11).
 //!
 //! ```text
 //!          request, TTT=ffffffff            all of it received                     text too long for one PDU
@@ -58,14 +58,14 @@ pub enum TextRefusal {
     /// "The target MUST respond with a Reject PDU with a reason of "Protocol Error"" (RFC 7143 §6.4).
     #[error(transparent)]
     ProtocolError(#[from] TextError),
-    /// "The target may reject subsequent Text Requests with the Target Transfer Tag set to the "stale" value" (§11.11.4): the
-    /// reason is Invalid PDU field.
+    /// "The target may reject subsequent Text Requests with the Target Transfer Tag set to the "stale" value"
+    /// (§11.11.4): the reason is Invalid PDU field.
     #[error("Target Transfer Tag {0} names no text negotiation of this connection")]
     StaleTransferTag(TargetTransferTag),
 }
 
-/// A connection's text negotiation: "An initiator MUST NOT have more than one outstanding Text Request on a connection at any
-/// given time" (§11.10).
+/// A connection's text negotiation: "An initiator MUST NOT have more than one outstanding Text Request on a connection
+/// at any given time" (§11.10).
 #[derive(Debug)]
 pub struct TextExchange {
     session_type: SessionType,
@@ -108,8 +108,8 @@ impl TextExchange {
         fresh_tag: TargetTransferTag,
         data_segment_bytes_max: u32,
     ) -> Result<Received, TextRefusal> {
-        // A refusal leaves Idle behind: "A target may reset an operational parameter negotiation by answering a Text Request
-        // with a Reject PDU" (§6.4).
+        // A refusal leaves Idle behind: "A target may reset an operational parameter negotiation by answering a Text
+        // Request with a Reject PDU" (§6.4).
         let state = std::mem::take(&mut self.state);
         if part.more_follows && part.is_final {
             return Err(TextError::ContinueAndFinal.into());
@@ -138,8 +138,8 @@ impl TextExchange {
         }
     }
 
-    /// The negotiation that `part` belongs to. "When the Target Transfer Tag is set to the reserved value 0xffffffff, it tells the
-    /// target that this is a new request, and the target resets any internal state" (§11.10.4).
+    /// The negotiation that `part` belongs to. "When the Target Transfer Tag is set to the reserved value 0xffffffff,
+    /// it tells the target that this is a new request, and the target resets any internal state" (§11.10.4).
     fn continued(&self, state: State, part: TextPart<'_>, fresh_tag: TargetTransferTag) -> Result<State, TextRefusal> {
         if part.target_transfer_tag.is_reserved() {
             let negotiating = Negotiating {
@@ -202,11 +202,13 @@ impl TextExchange {
     ) -> Received {
         let data = outgoing.next(usize::try_from(data_segment_bytes_max).unwrap_or(usize::MAX));
         let more_follows = outgoing.more_follows();
-        // "A Text Response with the F bit set to 1 in response to a Text Request with the F bit set to 0 is a protocol error."
+        // "A Text Response with the F bit set to 1 in response to a Text Request with the F bit set to 0 is a protocol
+        // error."
         if initiator_is_done && !more_follows {
             self.state = State::Idle;
             return Received::Reply(TextReply {
-                // "A Text Response with the F bit set to 1 MUST have a Target Transfer Tag field set to the reserved value"
+                // "A Text Response with the F bit set to 1 MUST have a Target Transfer Tag field set to the reserved
+                // value"
                 target_transfer_tag: TargetTransferTag::RESERVED,
                 is_final: true,
                 more_follows: false,

@@ -196,8 +196,8 @@ impl Stage {
     }
 }
 
-/// Bytes. "If not otherwise specified, the maximum length of a simple-value (not its encoded representation) is 255 bytes"
-/// (RFC 7143 §6.1).
+/// Bytes. "If not otherwise specified, the maximum length of a simple-value (not its encoded representation) is 255
+/// bytes" (RFC 7143 §6.1).
 pub const VALUE_BYTES_MAX: usize = 255;
 
 /// Bytes, encoded: a binary value of 1024 bytes in hex (§12.1.3), a list of 255-byte values, a private key's value.
@@ -225,7 +225,8 @@ const fn rule(
     KeyRule { key, name, kind, stage, usage, senders, discovery }
 }
 
-/// As wide as the rows need, one key a row: who sends it, in which stage, when, whether discovery knows it, and its kind.
+/// As wide as the rows need, one key a row: who sends it, in which stage, when, whether discovery knows it, and its
+/// kind.
 #[rustfmt::skip]
 pub static TABLE: [KeyRule; 45] = {
     use InDiscovery::{Irrelevant, Relevant};

@@ -1,4 +1,5 @@
-//! Text of Login and Text PDUs (RFC 7143 §6): key=value pairs, continuation over several PDUs, one table of keys, and negotiation.
+//! Text of Login and Text PDUs (RFC 7143 §6): key=value pairs, continuation over several PDUs, one table of keys, and
+//! negotiation.
 
 pub mod continuation;
 pub mod exchange;
@@ -17,8 +18,8 @@ pub use pair::Pair;
 pub use parameters::{Digest, Offers, OperationalParameters, SessionType, TaskReporting};
 pub use send_targets::{DiscoveredTarget, SendTargets};
 
-/// Text that breaks RFC 7143 §6: the sender misbehaved. In a login this is an initiator error, in the full feature phase a
-/// Reject with the reason Protocol Error.
+/// Text that breaks RFC 7143 §6: the sender misbehaved. In a login this is an initiator error, in the full feature
+/// phase a Reject with the reason Protocol Error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     #[error("expected a null delimiter after every key=value pair, got text that ends without one")]

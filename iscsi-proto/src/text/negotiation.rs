@@ -34,8 +34,8 @@ impl Negotiation {
     pub fn answer(&mut self, pairs: &[Pair]) -> Result<Vec<Pair>, TextError> {
         refuse_duplicates(pairs)?;
         let mut answers = Vec::new();
-        // FirstBurstLength depends on InitialR2T, ImmediateData and MaxBurstLength: "Checking for compliance with the integrity
-        // rule must only be performed after all the parameters are available" (§6.2).
+        // FirstBurstLength depends on InitialR2T, ImmediateData and MaxBurstLength: "Checking for compliance with the
+        // integrity rule must only be performed after all the parameters are available" (§6.2).
         let (dependent, others): (Vec<&Pair>, Vec<&Pair>) =
             pairs.iter().partition(|pair| pair.key == Key::FirstBurstLength.name());
         for pair in others.into_iter().chain(dependent) {
@@ -60,10 +60,12 @@ impl Negotiation {
                 return Err(TextError::NotAdmissible { key: key.name().to_owned(), value: agreed.name().to_owned() });
             }
         }
-        // "FirstBurstLength MUST NOT exceed MaxBurstLength" (§13.14): a default may, when only the other was negotiated.
+        // "FirstBurstLength MUST NOT exceed MaxBurstLength" (§13.14): a default may, when only the other was
+        // negotiated.
         self.parameters.first_burst_length = self.parameters.first_burst_length.min(self.parameters.max_burst_length);
         if self.session_type == SessionType::Discovery {
-            // "The Discovery session implies MaxConnections = 1 and overrides both the default and an explicit setting."
+            // "The Discovery session implies MaxConnections = 1 and overrides both the default and an explicit
+            // setting."
             self.parameters.max_connections = 1;
             self.parameters.error_recovery_level = 0;
         }
@@ -142,8 +144,9 @@ pub struct FullFeatureAnswer {
     pub answers: Vec<Pair>,
     /// The targets asked for: their records are to be appended to the answers.
     pub send_targets: Option<SendTargets>,
-    /// The longest data segment the initiator takes from now on, once this answer has been sent ("Parameters negotiated by a
-    /// text exchange negotiation sequence only become effective after the negotiation sequence is completed", §6.4).
+    /// The longest data segment the initiator takes from now on, once this answer has been sent ("Parameters negotiated
+    /// by a text exchange negotiation sequence only become effective after the negotiation sequence is completed",
+    /// §6.4).
     pub initiator_max_recv_data_segment_length: Option<u32>,
     pub initiator_alias: Option<String>,
 }
@@ -186,8 +189,8 @@ pub fn full_feature(
     Ok(outcome)
 }
 
-/// "Neither the initiator nor the target should attempt to declare or negotiate a parameter more than once" (§6.3); nothing that
-/// an initiator sends may be repeated.
+/// "Neither the initiator nor the target should attempt to declare or negotiate a parameter more than once" (§6.3);
+/// nothing that an initiator sends may be repeated.
 pub fn refuse_duplicates(pairs: &[Pair]) -> Result<(), TextError> {
     let mut names = HashSet::with_capacity(pairs.len());
     match pairs.iter().find(|pair| !names.insert(pair.key.as_str())) {
@@ -213,8 +216,8 @@ fn admissible(value: &str, range: &RangeInclusive<u32>) -> Option<u32> {
     range.contains(&number).then_some(number)
 }
 
-/// "Proposing a value not admissible (e.g., not within the specified bounds) MAY be answered with the constant "Reject""
-/// (§6.2.2).
+/// "Proposing a value not admissible (e.g., not within the specified bounds) MAY be answered with the constant
+/// "Reject"" (§6.2.2).
 fn number(
     proposed: &str,
     range: &RangeInclusive<u32>,

@@ -6,8 +6,8 @@ use std::fmt;
 /// "A standard-label MUST begin with a capital letter and must not exceed 63 characters" (RFC 7143 §6.1).
 pub const KEY_BYTES_MAX: usize = 63;
 
-/// Pairs in one logical text data segment. RFC 7143 names fewer than 60 keys; the bound keeps the answer (NotUnderstood for
-/// each of them) in proportion.
+/// Pairs in one logical text data segment. RFC 7143 names fewer than 60 keys; the bound keeps the answer (NotUnderstood
+/// for each of them) in proportion.
 pub const PAIRS_MAX: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,8 @@ pub struct OperationalParameters {
     pub max_connections: u16,
     pub initial_r2t: bool,
     pub immediate_data: bool,
-    /// The longest data segment this target takes, in bytes: the value in force, which is the default until we declared ours.
+    /// The longest data segment this target takes, in bytes: the value in force, which is the default until we declared
+    /// ours.
     pub max_recv_data_segment_length: u32,
     /// The longest data segment the initiator takes, in bytes: what it declared, or the default.
     pub initiator_max_recv_data_segment_length: u32,
@@ -138,8 +139,8 @@ impl Default for Offers {
             first_burst_length: 262_144,
             // The initiator's wish holds: result function Maximum.
             default_time2wait: 0,
-            // At ErrorRecoveryLevel 0 nothing is kept of a lost connection: "A value of 0 indicates that connection/task state
-            // is immediately discarded by the target" (RFC 7143 §13.16).
+            // At ErrorRecoveryLevel 0 nothing is kept of a lost connection: "A value of 0 indicates that
+            // connection/task state is immediately discarded by the target" (RFC 7143 §13.16).
             default_time2retain: 0,
             max_outstanding_r2t: 8,
             data_pdu_in_order: true,

@@ -28,7 +28,8 @@ impl SendTargets {
     pub fn parse(value: &str, session_type: SessionType) -> Option<SendTargets> {
         match (value, session_type) {
             ("All", SessionType::Discovery) => Some(SendTargets::All),
-            // "This value MUST be supported on a Discovery session and MUST NOT be supported on an operational session."
+            // "This value MUST be supported on a Discovery session and MUST NOT be supported on an operational
+            // session."
             ("All", SessionType::Normal) => None,
             ("", SessionType::Normal) => Some(SendTargets::ThisSession),
             ("", SessionType::Discovery) => None,
@@ -37,8 +38,8 @@ impl SendTargets {
         }
     }
 
-    /// The target records. `visible`: what the initiator may access; `session_target`: what it is logged in to, if anything.
-    /// An operational session "MUST NOT return targets other than the one to which the session is logged in".
+    /// The target records. `visible`: what the initiator may access; `session_target`: what it is logged in to, if
+    /// anything. An operational session "MUST NOT return targets other than the one to which the session is logged in".
     pub fn answer(&self, visible: &[DiscoveredTarget], session_target: Option<&IscsiName>) -> Vec<Pair> {
         let wanted = |target: &&DiscoveredTarget| {
             let asked = match self {
@@ -56,7 +57,8 @@ impl SendTargets {
 fn record(target: &DiscoveredTarget) -> impl Iterator<Item = Pair> + '_ {
     let name = Pair::new(Key::TargetName.name(), target.name.as_str());
     let addresses = target.portals.iter().map(|(address, tpgt)| {
-        // "If the TargetAddress is returned within a SendTargets response, the portal-group-tag MUST be included." (§13.8)
+        // "If the TargetAddress is returned within a SendTargets response, the portal-group-tag MUST be included."
+        // (§13.8)
         Pair::new(Key::TargetAddress.name(), format!("{address},{tpgt}"))
     });
     std::iter::once(name).chain(addresses)

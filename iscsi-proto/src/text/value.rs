@@ -14,8 +14,8 @@ pub fn is_reserved_for_answers(value: &str) -> bool {
     matches!(value, REJECT | IRRELEVANT | NOT_UNDERSTOOD)
 }
 
-/// A numerical-value: a decimal-constant ("the digit 0 or a string of one or more digits that starts with a non-zero digit") or
-/// a hex-constant, less than 2**64.
+/// A numerical-value: a decimal-constant ("the digit 0 or a string of one or more digits that starts with a non-zero
+/// digit") or a hex-constant, less than 2**64.
 pub fn numerical(value: &str) -> Option<u64> {
     if let Some(digits) = strip_prefix(value, ["0x", "0X"]) {
         return hex_number(digits);
@@ -49,8 +49,8 @@ pub enum BadBinary {
     TooLong,
 }
 
-/// A binary-value of implicit length: "a hex-constant of n hexadecimal digits has a byte-length of (the integer part of)
-/// (n + 1)/2", or base64 after 0b or 0B. The length is judged before anything is decoded.
+/// A binary-value of implicit length: "a hex-constant of n hexadecimal digits has a byte-length of (the integer part
+/// of) (n + 1)/2", or base64 after 0b or 0B. The length is judged before anything is decoded.
 pub fn binary(value: &str, bytes_max: usize) -> Result<Vec<u8>, BadBinary> {
     if let Some(digits) = strip_prefix(value, ["0x", "0X"]) {
         if digits.is_empty() {
