@@ -2,7 +2,7 @@
 //!
 //! A [`Catalog`] never changes; a reload makes a new one that shares the units that stay, and everybody moves over to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::config::{self, Config, IscsiName, LunMap, TargetConfig, VolumeConfig,
 use crate::block::{self, BlockDevice};
 use crate::lu::LogicalUnit;
 use crate::lu::inventory::LunInventory;
-use crate::lu::options::LuOptions;
+use crate::lu::nexus::RelativeTargetPort;
+use crate::lu::options::{LuOptions, TargetPort};
 use crate::lu::persist::{Identity, StateError, StateStore, UnitName};
 
 /// A volume that is open.
@@ -90,7 +91,9 @@ impl Catalog {
     pub async fn open(config: Config) -> Result<Catalog, CatalogFaults> {
         let names = config.volumes.keys().cloned().collect();
         let (config, volumes) = open_volumes(config, names).await?;
-        Ok(Catalog { config, volumes })
+        let catalog = Catalog { config, volumes };
+        catalog.tell_target_ports();
+        Ok(catalog)
     }
 
     /// A catalog for `config` that shares what stays. Refused whole where any part can't be had; growing a volume comes
@@ -139,7 +142,29 @@ impl Catalog {
         }
         changes.removed = self.volumes.keys().filter(|name| !config.volumes.contains_key(*name)).cloned().collect();
         changes.targets = changed_targets(&self.config.targets, &config.targets);
-        Ok((Catalog { config, volumes }, changes))
+        let catalog = Catalog { config, volumes };
+        catalog.tell_target_ports();
+        Ok((catalog, changes))
+    }
+
+    /// Every unit learns by which target ports it can be reached: one for each portal group of each target that has it.
+    fn tell_target_ports(&self) {
+        let mut ports: BTreeMap<&VolumeName, Vec<TargetPort>> = BTreeMap::new();
+        for (name, target) in &self.config.targets {
+            let maps = target.acl.iter().map(|rule| target.luns_under(rule));
+            let volumes: BTreeSet<&VolumeName> = maps.flat_map(LunMap::values).collect();
+            for volume in volumes {
+                ports.entry(volume).or_default().extend(target.portal_groups.iter().map(|tag| TargetPort {
+                    relative: RelativeTargetPort(*tag),
+                    group: TARGET_PORT_GROUP,
+                    target_name: name.shared(),
+                    portal_group: *tag,
+                }));
+            }
+        }
+        for (name, volume) in &self.volumes {
+            volume.unit.set_target_ports(ports.remove(name).unwrap_or_default());
+        }
     }
 
     pub fn target(&self, name: &IscsiName) -> Option<&TargetConfig> {
@@ -186,6 +211,9 @@ fn changed_targets(old: &BTreeMap<IscsiName, TargetConfig>, new: &BTreeMap<Iscsi
     names.retain(|name| old.get(name) != new.get(name));
     names
 }
+
+/// TARGET PORT GROUP of all ports of this node (SPC-5 §5.18): they share one asymmetric access state.
+const TARGET_PORT_GROUP: u16 = 1;
 
 /// Threads that open volumes: opening waits for disks (a first start makes one record a volume, and syncs it).
 const OPENERS: usize = 16;
