@@ -27,6 +27,8 @@ pub enum RecordKind {
     IdentifyingInformation,
     /// A sanitize operation that must go on, or that failed (SBC-4 §4.11).
     Sanitize,
+    /// Relative target port identifiers, of all units together.
+    TargetPorts,
 }
 
 impl RecordKind {
@@ -37,6 +39,7 @@ impl RecordKind {
             RecordKind::Identity => "identity.json",
             RecordKind::IdentifyingInformation => "identifying-information.json",
             RecordKind::Sanitize => "sanitize.json",
+            RecordKind::TargetPorts => "target-ports.json",
         }
     }
 
@@ -53,6 +56,9 @@ impl RecordKind {
             RecordKind::Identity => "the serial number: initiators will see a different disk",
             RecordKind::IdentifyingInformation => "its identifying information",
             RecordKind::Sanitize => "knowledge of an unfinished sanitize operation",
+            RecordKind::TargetPorts => {
+                "relative target port identifiers: persistent reservations may refer to other ports"
+            }
         }
     }
 }
@@ -64,6 +70,11 @@ pub struct UnitName {
 }
 
 impl UnitName {
+    /// Not a unit: what concerns all of them.
+    pub fn all() -> UnitName {
+        UnitName { directory: "".into() }
+    }
+
     /// Letters, digits, `-`, `_` and inner dots stand for themselves, other bytes as `%xx`: no two names share a directory.
     pub fn new(name: &str) -> UnitName {
         let mut directory = String::with_capacity(name.len());

@@ -324,7 +324,10 @@ impl Clerk<'_> {
         let nexus = Nexus {
             name: NexusName {
                 initiator: InitiatorPort { name: key.initiator.shared(), isid: key.isid.0 },
-                target_port: RelativeTargetPort(self.portal_group),
+                target_port: key
+                    .target
+                    .as_ref()
+                    .map_or(RelativeTargetPort(0), |target| self.catalog.target_port(target, self.portal_group)),
             },
             session: registration.handle.id,
             target_name: key.target.as_ref().map_or_else(|| "".into(), IscsiName::shared),

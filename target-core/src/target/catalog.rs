@@ -10,6 +10,7 @@ use iscsi_proto::types::Lun;
 use uuid::Uuid;
 
 use super::config::{self, Config, IscsiName, LunMap, TargetConfig, VolumeConfig, VolumeName};
+use super::ports::TargetPorts;
 use crate::block::{self, BlockDevice};
 use crate::lu::LogicalUnit;
 use crate::lu::inventory::LunInventory;
@@ -31,6 +32,7 @@ pub struct Volume {
 pub struct Catalog {
     pub config: Config,
     volumes: BTreeMap<VolumeName, Arc<Volume>>,
+    ports: TargetPorts,
 }
 
 /// Why a volume can't be served. Names it, the cause and the remedy.
@@ -44,6 +46,12 @@ pub struct VolumeFault {
 /// All faults of one attempt: nothing was changed.
 #[derive(Debug)]
 pub struct CatalogFaults(pub Vec<VolumeFault>);
+
+impl From<StateError> for CatalogFaults {
+    fn from(error: StateError) -> CatalogFaults {
+        CatalogFaults(vec![VolumeFault { volume: "*".into(), cause: error.to_string() }])
+    }
+}
 
 impl fmt::Display for CatalogFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +99,8 @@ impl Catalog {
     pub async fn open(config: Config) -> Result<Catalog, CatalogFaults> {
         let names = config.volumes.keys().cloned().collect();
         let (config, volumes) = open_volumes(config, names).await?;
-        let catalog = Catalog { config, volumes };
+        let ports = TargetPorts::load(&StateStore::directory(&config.state_dir), &config.targets)?;
+        let catalog = Catalog { config, volumes, ports };
         catalog.tell_target_ports();
         Ok(catalog)
     }
@@ -120,6 +129,7 @@ impl Catalog {
         if !faults.is_empty() {
             return Err(CatalogFaults(faults));
         }
+        let ports = TargetPorts::load(&StateStore::directory(&config.state_dir), &config.targets)?;
         let (config, opened) = open_volumes(config, to_open).await?;
         volumes.extend(opened);
         for name in &changes.resized {
@@ -142,7 +152,7 @@ impl Catalog {
         }
         changes.removed = self.volumes.keys().filter(|name| !config.volumes.contains_key(*name)).cloned().collect();
         changes.targets = changed_targets(&self.config.targets, &config.targets);
-        let catalog = Catalog { config, volumes };
+        let catalog = Catalog { config, volumes, ports };
         catalog.tell_target_ports();
         Ok((catalog, changes))
     }
@@ -154,11 +164,13 @@ impl Catalog {
             let maps = target.acl.iter().map(|rule| target.luns_under(rule));
             let volumes: BTreeSet<&VolumeName> = maps.flat_map(LunMap::values).collect();
             for volume in volumes {
-                ports.entry(volume).or_default().extend(target.portal_groups.iter().map(|tag| TargetPort {
-                    relative: RelativeTargetPort(*tag),
-                    group: TARGET_PORT_GROUP,
-                    target_name: name.shared(),
-                    portal_group: *tag,
+                ports.entry(volume).or_default().extend(target.portal_groups.iter().filter_map(|tag| {
+                    Some(TargetPort {
+                        relative: self.ports.get(name, *tag)?,
+                        group: TARGET_PORT_GROUP,
+                        target_name: name.shared(),
+                        portal_group: *tag,
+                    })
                 }));
             }
         }
@@ -169,6 +181,11 @@ impl Catalog {
 
     pub fn target(&self, name: &IscsiName) -> Option<&TargetConfig> {
         self.config.targets.get(name)
+    }
+
+    /// The port of `target` in the portal group of that tag; 0, which is reserved, where there is none.
+    pub fn target_port(&self, target: &IscsiName, tag: u16) -> RelativeTargetPort {
+        self.ports.get(target, tag).unwrap_or(RelativeTargetPort(0))
     }
 
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {

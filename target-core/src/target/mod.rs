@@ -3,4 +3,5 @@
 pub mod access;
 pub mod catalog;
 pub mod config;
+pub mod ports;
 pub mod router;
