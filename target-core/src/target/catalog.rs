@@ -35,21 +35,28 @@ pub struct Catalog {
     ports: TargetPorts,
 }
 
-/// Why a volume can't be served. Names it, the cause and the remedy.
+/// Why something can't be served. Names it, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
-#[error("volumes.{volume}: {cause}")]
-pub struct VolumeFault {
-    pub volume: VolumeName,
+#[error("{place}: {cause}")]
+pub struct Fault {
+    /// Where in the configuration, as a path.
+    pub place: String,
     pub cause: String,
+}
+
+impl Fault {
+    fn of_volume(name: &VolumeName, cause: impl fmt::Display) -> Fault {
+        Fault { place: format!("volumes.{name}"), cause: cause.to_string() }
+    }
 }
 
 /// All faults of one attempt: nothing was changed.
 #[derive(Debug)]
-pub struct CatalogFaults(pub Vec<VolumeFault>);
+pub struct CatalogFaults(pub Vec<Fault>);
 
 impl From<StateError> for CatalogFaults {
     fn from(error: StateError) -> CatalogFaults {
-        CatalogFaults(vec![VolumeFault { volume: "*".into(), cause: error.to_string() }])
+        CatalogFaults(vec![Fault { place: "state_dir".into(), cause: error.to_string() }])
     }
 }
 
@@ -123,7 +130,7 @@ impl Catalog {
                     volumes.insert(Arc::clone(name), Arc::clone(open));
                 }
                 Ok(Some(_)) => changes.resized.push(Arc::clone(name)),
-                Err(cause) => faults.push(VolumeFault { volume: Arc::clone(name), cause }),
+                Err(cause) => faults.push(Fault::of_volume(name, cause)),
             }
         }
         if !faults.is_empty() {
@@ -137,7 +144,7 @@ impl Catalog {
             let blocks = wanted.size.map(|bytes| block::BlockCount(bytes >> wanted.block_size.shift()));
             match open.device.resize(blocks).await {
                 Ok(_) => open.unit.capacity_changed(),
-                Err(error) => faults.push(VolumeFault { volume: Arc::clone(name), cause: error.to_string() }),
+                Err(error) => faults.push(Fault::of_volume(name, error)),
             }
             let volume = Volume {
                 name: Arc::clone(name),
@@ -269,9 +276,9 @@ async fn open_volumes(config: Config, names: Vec<VolumeName>) -> Result<Opened, 
     }
 }
 
-fn open_volume(config: &Config, name: &VolumeName, state: &StateStore) -> Result<Arc<Volume>, VolumeFault> {
+fn open_volume(config: &Config, name: &VolumeName, state: &StateStore) -> Result<Arc<Volume>, Fault> {
     let volume = &config.volumes[name];
-    let fault = |cause: &dyn fmt::Display| VolumeFault { volume: Arc::clone(name), cause: cause.to_string() };
+    let fault = |cause: &dyn fmt::Display| Fault::of_volume(name, cause);
     let spec = block::StoreSpec {
         store: match &volume.store {
             config::Store::File { path, direct_io } => block::Store::File { path: path.clone(), direct_io: *direct_io },
