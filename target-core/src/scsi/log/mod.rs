@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn statistics_count_commands_and_blocks() {
         let data = sense(0x19, 0);
-        assert_eq!(data[..8], [0x99, 0, 0, 68, 0, 1, 0x03, 64]);
+        assert_eq!(data[..8], [0x99, 0, 0, 0x5C, 0, 1, 0x03, 64]);
+        assert_eq!(data[84..], [0, 3, 0x03, 8, 0, 0, 0, 3, 0, 0, 0, 1]);
         let counter = |index: usize| u64::from_be_bytes(data[8 + 8 * index..16 + 8 * index].try_into().expect("eight"));
         assert_eq!([0, 1, 2, 3].map(counter), [3, 2, 2, 8], "reads, writes, blocks received, blocks transmitted");
     }

@@ -55,9 +55,11 @@ pub(super) fn provisioning(space: &Space) -> Vec<Parameter> {
     vec![resource(AVAILABLE, sets(space.capacity).saturating_sub(used)), resource(USED, used)]
 }
 
-/// 19h (SPC-5 §7.3.9): commands and blocks; the processing intervals are not measured and stay zero.
+/// 19h (SPC-5 §7.3.9): commands and blocks. Times are not measured, so that their intervals, of 10^-3 s, stay zero.
 pub(super) fn general_statistics(source: &LogSource) -> Vec<Parameter> {
     const STATISTICS_AND_PERFORMANCE: u16 = 0x0001;
+    const IDLE_TIME: u16 = 0x0002;
+    const TIME_INTERVAL: u16 = 0x0003;
     let blocks = |bytes: u64| bytes / u64::from(source.block_length.max(1));
     let counters = [
         source.read.commands,
@@ -70,7 +72,11 @@ pub(super) fn general_statistics(source: &LogSource) -> Vec<Parameter> {
         0,
     ];
     let value = counters.iter().flat_map(|counter| counter.to_be_bytes()).collect();
-    vec![Parameter::list(STATISTICS_AND_PERFORMANCE, value)]
+    vec![
+        Parameter::list(STATISTICS_AND_PERFORMANCE, value),
+        Parameter::list(IDLE_TIME, vec![0; 8]),
+        Parameter::list(TIME_INTERVAL, vec![0, 0, 0, 3, 0, 0, 0, 1]),
+    ]
 }
 
 /// 2Fh (SPC-5 §7.3.10): no exception, and no thermometer.

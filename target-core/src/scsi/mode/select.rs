@@ -52,11 +52,10 @@ impl ModePages {
         let page = PAGES[row].default.bytes();
         let header_length = PAGES[row].header_length();
         // A length other than the page's is an error at the length, were the rest there or not.
-        for length_at in (header_length.min(3) - 1)..header_length {
-            let given = *rest.get(length_at).ok_or_else(Sense::parameter_list_length_error)?;
-            if given != page[length_at] {
-                return Err(field(at + length_at, None));
-            }
+        let given = rest.get(..header_length).ok_or_else(Sense::parameter_list_length_error)?;
+        let length_at = if header_length == 2 { 1 } else { 2 };
+        if let Some(byte) = (length_at..header_length).find(|byte| given[*byte] != page[*byte]) {
+            return Err(field(at + byte, None));
         }
         let given = rest.get(..page.len()).ok_or_else(Sense::parameter_list_length_error)?;
         let current = &self.current[row];

@@ -14,7 +14,7 @@ pub(super) fn encode(data: &VitalProductData, page: &mut Page) {
 }
 
 /// ASSOCIATION 00b (logical unit), SERVICE TYPE.
-const ADMINISTRATIVE_CONFIGURATION_SERVICE: u8 = 0x06;
+const ADMINISTRATIVE_CONFIGURATION_SERVICE: u8 = 0x07;
 
 #[cfg(test)]
 mod tests {
@@ -28,7 +28,7 @@ mod tests {
             data.management_addresses = &["http://a", "http://bcd"];
             assert_eq!(
                 data.page(0x85).expect("page"),
-                *b"\x00\x85\x00\x20\x06\x00\x00\x0chttp://a\0\0\0\0\x06\x00\x00\x0chttp://bcd\0\0"
+                *b"\x00\x85\x00\x20\x07\x00\x00\x0chttp://a\0\0\0\0\x07\x00\x00\x0chttp://bcd\0\0"
             );
         });
     }

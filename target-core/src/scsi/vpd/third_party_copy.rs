@@ -62,7 +62,7 @@ const PARAMETER_DATA: u16 = 0x0004;
 const SUPPORTED_DESCRIPTORS: u16 = 0x0008;
 const SUPPORTED_CSCD_DESCRIPTOR_IDS: u16 = 0x000C;
 const GENERAL_COPY_OPERATIONS: u16 = 0x8001;
-const HELD_DATA: u16 = 0x8004;
+const HELD_DATA: u16 = 0xC001;
 
 #[cfg(test)]
 mod tests {
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(page[52..60], [0x00, 0x08, 0, 4, 3, 0x02, 0x0A, 0xE4]);
         assert_eq!(page[60..68], [0x00, 0x0C, 0, 4, 0, 0, 0, 0]);
         assert_eq!(page[68..72], [0x80, 0x01, 0, 32]);
-        assert_eq!(page[104..108], [0x80, 0x04, 0, 28]);
+        assert_eq!(page[104..108], [0xC0, 0x01, 0, 28]);
         assert_eq!(page.len(), 136);
     }
 }
