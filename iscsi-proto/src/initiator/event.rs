@@ -46,6 +46,9 @@ pub enum Violation {
     R2tRange { offset: u32, length: u32 },
     #[error("{expected} Data-In PDUs came, ExpDataSN is {got}")]
     ExpDataSn { expected: DataSn, got: DataSn },
+    /// "SCSI Response PDU with Status=CHECK CONDITION, but DataSegmentLength = 0" is a format error (RFC 7143 §7.7).
+    #[error("CHECK CONDITION without sense data")]
+    NoSense,
     #[error("no task {0}")]
     UnknownTask(InitiatorTaskTag),
     #[error("{0}")]

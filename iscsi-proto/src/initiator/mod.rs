@@ -25,8 +25,9 @@ pub use text::{decode_pairs, encode_pairs};
 use crate::digest::Digests;
 use crate::framer::{FrameError, Framer};
 use crate::pdu::{
-    DataIn, LoginResponse, LogoutReason, LogoutRequest, NopIn, NopOut, R2t, RawPdu, Request, Response, ScsiResponse,
-    ServiceResponse, TaskManagementFunction, TaskManagementRequest, TextRequest, TextResponse,
+    DataIn, LoginResponse, LogoutReason, LogoutRequest, NopIn, NopOut, Pdu, R2t, RawPdu, Request, Response,
+    ScsiResponse, ScsiStatus, ServiceResponse, TaskManagementFunction, TaskManagementRequest, TextRequest,
+    TextResponse,
 };
 use crate::types::{CmdSn, DataSn, ExpStatSn, InitiatorTaskTag, Lun, TargetTransferTag};
 use login::{Login, Progress};
@@ -388,21 +389,16 @@ impl Initiator {
         let counted = self.numbers.counted(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
         let tag = pdu.initiator_task_tag;
         let task = self.tasks.remove(&tag).ok_or(Violation::UnknownTask(tag))?;
-        let sense = pdu.sense().unwrap_or_default();
-        let expected = task.data_sn();
-        let read_only = task.command.data_out.is_none();
+        let checked = check_response(&pdu, &task);
         let outcome = Outcome {
             response: pdu.response,
             status: pdu.status,
-            sense,
+            sense: pdu.sense().unwrap_or_default(),
             data: task.into_data(),
             residual: pdu.residual,
         };
         self.events.push_back(Event::Complete { tag, outcome });
-        if read_only && pdu.exp_data_sn != expected && pdu.response == ServiceResponse::COMMAND_COMPLETED_AT_TARGET {
-            return Err(Violation::ExpDataSn { expected, got: pdu.exp_data_sn });
-        }
-        counted
+        counted.and(checked)
     }
 
     fn recv_r2t(&mut self, pdu: R2t) -> Result<(), Violation> {
@@ -465,4 +461,22 @@ impl Initiator {
             self.send(data_out);
         }
     }
+}
+
+fn check_response(pdu: &ScsiResponse, task: &Task) -> Result<(), Violation> {
+    if pdu.response != ServiceResponse::COMMAND_COMPLETED_AT_TARGET {
+        return Ok(());
+    }
+    // "The number of Data-In (read) PDUs the target has sent for the command" (RFC 7143 §11.4.8). Of a write nothing is asked:
+    // targets count its R2Ts, or do not.
+    let (expected, got) = (task.data_sn(), pdu.exp_data_sn);
+    if got != expected && task.command.data_out.is_none() {
+        return Err(Violation::ExpDataSn { expected, got });
+    }
+    let fault = |fault| Violation::Pdu(pdu.to_raw().rejected(fault));
+    let sense = pdu.sense().map_err(fault)?;
+    if pdu.status == ScsiStatus::CHECK_CONDITION && sense.is_empty() {
+        return Err(Violation::NoSense);
+    }
+    Ok(())
 }
