@@ -316,3 +316,53 @@ fn read_some(stream: &mut TcpStream, buffer: &mut BytesMut, wanted: usize) -> Re
 
 /// Small PDUs come in crowds: one read takes many.
 const READ_BYTES_MIN: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use iscsi_proto::pdu::{LoginRequest, LoginResponse, LoginStatus, Pdu};
+    use iscsi_proto::types::{CmdSn, StatSn, Tsih};
+
+    use super::*;
+
+    fn refuse(stream: TcpStream) {
+        let mut target = Connection { stream, buffer: BytesMut::new(), framer: Framer::new(), digests: Digests::NONE };
+        let request = LoginRequest::decode(target.recv_raw().expect("a login")).expect("a Login Request");
+        let response = LoginResponse {
+            transit: false,
+            continue_: false,
+            current_stage: request.current_stage,
+            next_stage: request.current_stage,
+            version_max: 0,
+            version_active: 0,
+            isid: request.isid,
+            tsih: Tsih::NEW_SESSION,
+            initiator_task_tag: request.initiator_task_tag,
+            stat_sn: StatSn(0),
+            exp_cmd_sn: CmdSn(1),
+            max_cmd_sn: CmdSn(1),
+            status: LoginStatus::NOT_FOUND,
+            data: Bytes::new(),
+        };
+        target.send_raw(&response.to_raw()).expect("the initiator is there");
+    }
+
+    #[test]
+    fn refusals_and_closing_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let target = thread::spawn(move || {
+            refuse(listener.accept().expect("first connection").0);
+            drop(listener.accept().expect("second connection"));
+        });
+        let options = || Options::normal("iqn.2026-11.net.example:host", "iqn.2026-11.net.example:none");
+        match Session::login(address, options()) {
+            Err(Error::Login(LoginFailure::Refused { status, .. })) => assert_eq!(status, LoginStatus::NOT_FOUND),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+        assert!(matches!(Session::login(address, options()), Err(Error::Closed)));
+        target.join().expect("the target's end is well");
+    }
+}
