@@ -19,6 +19,10 @@ IQN = "iqn.2026-11.net.example"
 START_TIMEOUT_S = 20
 os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
 
+# Told to stop, we still take away what we made.
+for stop in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(stop, lambda number, _: sys.exit(128 + number))
+
 
 class LabError(Exception):
     """The test bench itself is not usable. Never a skip: whoever sees it fails."""
