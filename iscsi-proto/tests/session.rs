@@ -178,7 +178,8 @@ fn sense_goes_out_in_a_scsi_response() {
     peer.target.respond(itt(1), Answer { sense: vec![0x70; 18].into(), ..refused() });
     let response = peer.response();
     assert_eq!((response.status, response.residual), (ScsiStatus::CHECK_CONDITION, Residual::Underflow(512)));
-    assert_eq!(response.data, vec![0x70; 18]);
+    assert_eq!(response.data[..2], [0, 18], "SenseLength (RFC 7143 §11.4.7)");
+    assert_eq!(response.data[2..], [0x70; 18]);
 }
 
 #[test]
@@ -198,7 +199,7 @@ fn a_write_is_solicited_burst_by_burst() {
     assert_eq!(data.iter().map(Bytes::len).sum::<usize>(), 4096);
     peer.target.respond(itt(1), good(4096));
     let response = peer.response();
-    assert_eq!((response.exp_data_sn, response.residual, response.stat_sn), (DataSn(2), Residual::None, StatSn(100)));
+    assert_eq!((response.exp_data_sn, response.residual, response.stat_sn), (DataSn(0), Residual::None, StatSn(100)));
 }
 
 #[test]

@@ -237,15 +237,12 @@ impl Connection {
     /// The command has ended. Data-In, status and residual go out, or wait for the initiator's F bits.
     pub fn respond(&mut self, task: InitiatorTaskTag, answer: Answer) {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
-        match std::mem::replace(&mut entry.phase, Phase::Executing { r2ts_sent: 0 }) {
+        match std::mem::replace(&mut entry.phase, Phase::Executing) {
             Phase::Arrived(mut inbound) | Phase::Collecting(mut inbound) if !inbound.is_quiet() => {
                 inbound.discard();
                 entry.phase = Phase::Ending(inbound, answer);
             }
-            Phase::Arrived(inbound) | Phase::Collecting(inbound) | Phase::Ending(inbound, _) => {
-                self.finish(task, answer, inbound.r2ts_sent());
-            }
-            Phase::Executing { r2ts_sent } => self.finish(task, answer, r2ts_sent),
+            _ => self.finish(task, answer),
         }
     }
 
@@ -543,14 +540,14 @@ impl Connection {
         let Some(entry) = self.tasks.get_mut(&task) else { return };
         match &mut entry.phase {
             Phase::Collecting(inbound) if inbound.is_complete() => {
-                let (data, r2ts_sent) = (inbound.take(), inbound.r2ts_sent());
-                entry.phase = Phase::Executing { r2ts_sent };
+                let data = inbound.take();
+                entry.phase = Phase::Executing;
                 self.events.push_back(Event::Data { task, data });
             }
             Phase::Collecting(_) if entry.solicited_bytes > 0 => self.send_r2ts(task),
             Phase::Ending(inbound, answer) if inbound.is_quiet() => {
-                let (answer, r2ts_sent) = (std::mem::take(answer), inbound.r2ts_sent());
-                self.finish(task, answer, r2ts_sent);
+                let answer = std::mem::take(answer);
+                self.finish(task, answer);
             }
             _ => {}
         }
@@ -615,7 +612,7 @@ impl Connection {
         Some(entry)
     }
 
-    fn finish(&mut self, task: InitiatorTaskTag, answer: Answer, r2ts_sent: u32) {
+    fn finish(&mut self, task: InitiatorTaskTag, answer: Answer) {
         let Some(entry) = self.remove(task) else { return };
         let expected = entry.expected_data_transfer_length;
         let residual = Residual::of(answer.transfer_length, expected);
@@ -631,6 +628,10 @@ impl Connection {
         if collapse {
             return;
         }
+        let sense = match answer.sense.is_empty() {
+            true => Bytes::new(),
+            false => pdu::ScsiResponse::sense_segment(&answer.sense),
+        };
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
         self.send(pdu::ScsiResponse {
             response: ServiceResponse::COMMAND_COMPLETED_AT_TARGET,
@@ -643,9 +644,9 @@ impl Connection {
             stat_sn,
             exp_cmd_sn,
             max_cmd_sn,
-            // "the number of Data-In PDUs … for write the number of R2Ts" (RFC 7143 §11.4.8).
-            exp_data_sn: DataSn(data_pdus + r2ts_sent),
-            data: answer.sense,
+            // "the number of Data-In (read) PDUs the target has sent for the command" (RFC 7143 §11.4.8).
+            exp_data_sn: DataSn(data_pdus),
+            data: sense,
         });
     }
 

@@ -68,9 +68,7 @@ pub(super) enum Phase {
     /// The shell has not said yet what it wants; data may come already.
     Arrived(Inbound),
     Collecting(Inbound),
-    Executing {
-        r2ts_sent: u32,
-    },
+    Executing,
     /// The answer is known and waits for the initiator to finish sending.
     Ending(Inbound, Answer),
 }
@@ -79,7 +77,7 @@ impl Phase {
     pub fn inbound(&mut self) -> Option<&mut Inbound> {
         match self {
             Phase::Arrived(inbound) | Phase::Collecting(inbound) | Phase::Ending(inbound, _) => Some(inbound),
-            Phase::Executing { .. } => None,
+            Phase::Executing => None,
         }
     }
 }

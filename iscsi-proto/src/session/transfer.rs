@@ -159,11 +159,6 @@ impl Inbound {
         Some(plan)
     }
 
-    /// R2Ts sent so far (for ExpDataSN).
-    pub fn r2ts_sent(&self) -> u32 {
-        self.next_r2t_sn.0
-    }
-
     /// Whether `tag` names an open sequence; a Data-Out PDU with another is answered with a Reject.
     pub fn knows(&self, tag: TargetTransferTag) -> bool {
         self.open.iter().any(|sequence| sequence.tag == tag)

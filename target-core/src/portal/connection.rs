@@ -66,14 +66,14 @@ pub enum Ended {
 
 /// The whole life of a connection.
 pub async fn serve(stream: TcpStream, peer: SocketAddr, portal_group: u16, mut place: Place, shared: Arc<Shared>) {
-    let local = stream.local_addr().ok();
+    let local = stream.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     let ended = match login::perform(&stream, peer, portal_group, &shared).await {
         Ok(logged_in) => {
             place.login_is_done();
             let SessionKey { initiator, target, .. } = logged_in.registration.handle.key.clone();
             let target = target.map_or_else(|| "(discovery)".to_owned(), |target| target.to_string());
             let session = logged_in.registration.handle.id;
-            tracing::info!(%peer, %initiator, target, session, portal = ?local, "logged in");
+            tracing::info!(%peer, %initiator, target, session, portal = local, "logged in");
             let ended = FullFeature::new(stream, logged_in, shared).run().await;
             tracing::info!(%peer, %initiator, target, session, reason = %ended, "session ended");
             return;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use iscsi_proto::digest::Digests;
 use iscsi_proto::framer::Framer;
+use iscsi_proto::login::admission::{Action, ExistingSession, decide};
 use iscsi_proto::login::chap::{CHALLENGE_BYTES, Challenge, ChapRequirement, Credential};
 use iscsi_proto::login::{
     Admission, Allow, AuthRequirement, Knock, Login, LoginError, Refusal, Rejected, Step, Verdict, chap,
@@ -16,7 +17,7 @@ use iscsi_proto::pdu::{LoginRequest, LoginResponse, Pdu, RawPdu, Request};
 use iscsi_proto::session::keepalive::KeepaliveTimes;
 use iscsi_proto::session::{Connection, Settings};
 use iscsi_proto::text::{Digest, Offers, OperationalParameters, SessionType};
-use iscsi_proto::types::{IscsiName, StatSn, Tpgt, Tsih};
+use iscsi_proto::types::{IscsiName, StatSn, Tpgt};
 use tokio::net::TcpStream;
 
 use super::connection::Ended;
@@ -194,8 +195,7 @@ impl Clerk<'_> {
                     Ok(Step::Challenge(question)) => Ok(question.answer(challenge())),
                     Ok(Step::Admit(question)) => match self.admit(&question.admission).await {
                         Ok((registration, inventory)) => {
-                            let tsih = Tsih((registration.handle.id % u64::from(u16::MAX)) as u16 + 1);
-                            let (response, logged_in) = question.admit(tsih);
+                            let (response, logged_in) = question.admit(registration.handle.tsih);
                             exchange.send(&response).await?;
                             return Ok(self.done(registration, inventory, logged_in));
                         }
@@ -262,11 +262,6 @@ impl Clerk<'_> {
     }
 
     async fn admit(&self, admission: &Admission) -> Result<(Registration, LunInventory), Refusal> {
-        if !admission.tsih.is_new_session() {
-            // MaxConnections=1 and ErrorRecoveryLevel=0: there is no session to join.
-            let rule = format!("no connection can be added to session {}: MaxConnections is 1", admission.tsih);
-            return Err(Refusal::new(LoginError::SessionDoesNotExist, rule));
-        }
         let user = admission.chap_user.as_deref();
         let (inventory, of_target_max) = match &admission.target_name {
             Some(target) if admission.session_type == SessionType::Normal => {
@@ -283,8 +278,9 @@ impl Clerk<'_> {
             target: admission.target_name.clone().filter(|_| admission.session_type == SessionType::Normal),
             portal_group: self.portal_group,
         };
+        self.decide(admission, &key)?;
         let sessions_max = self.shared.limits.current().max_sessions;
-        match self.shared.sessions.register(key, sessions_max, of_target_max).await {
+        match self.shared.sessions.register(key, admission.cid, sessions_max, of_target_max).await {
             Ok(registration) => Ok((registration, inventory)),
             Err(Full::Daemon { max }) => {
                 let rule = format!("{max} sessions are open, which is limits.max_sessions");
@@ -294,6 +290,25 @@ impl Clerk<'_> {
                 let rule = format!("{max} sessions are open to this target, which is its limits.max_sessions");
                 Err(Refusal::new(LoginError::OutOfResources, rule))
             }
+        }
+    }
+
+    /// RFC 7143 §6.3.1: a session of its own, or in the place of the old one. With MaxConnections=1 none is joined.
+    fn decide(&self, admission: &Admission, key: &SessionKey) -> Result<(), Refusal> {
+        let existing = self.shared.sessions.find(key);
+        let connections = existing.as_ref().map(|handle| [handle.cid]);
+        let existing = existing.as_ref().zip(connections.as_ref());
+        let existing = existing.map(|(handle, connections)| ExistingSession {
+            tsih: handle.tsih,
+            connections,
+            max_connections: 1,
+        });
+        match decide(existing, admission.tsih, admission.cid)? {
+            Action::NewSession | Action::ReinstateSession(_) => Ok(()),
+            Action::AddConnection(tsih) | Action::ReinstateConnection(tsih) => Err(Refusal::new(
+                LoginError::CannotIncludeInSession,
+                format!("session {tsih} keeps the one connection it began with; log in anew with TSIH 0"),
+            )),
         }
     }
 

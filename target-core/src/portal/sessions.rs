@@ -2,12 +2,13 @@
 //!
 //! A session's state belongs to its own task; the rest of the program holds a [`SessionHandle`], a bounded channel to it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use iscsi_proto::types::Isid;
+use iscsi_proto::types::{Cid, Isid, Tsih};
 use tokio::sync::{mpsc, watch};
 
 use crate::target::catalog::Catalog;
@@ -51,6 +52,8 @@ pub enum EndReason {
 #[derive(Debug)]
 pub struct SessionHandle {
     pub id: u64,
+    pub tsih: Tsih,
+    pub cid: Cid,
     pub key: SessionKey,
     orders: mpsc::Sender<SessionOrder>,
     ended: watch::Receiver<bool>,
@@ -96,12 +99,12 @@ impl Sessions {
     pub async fn register(
         self: &Arc<Sessions>,
         key: SessionKey,
+        cid: Cid,
         sessions_max: usize,
         of_target_max: usize,
     ) -> Result<Registration, Full> {
         loop {
-            let old = self.by_key.get(&key).map(|entry| Arc::clone(entry.value()));
-            if let Some(old) = old {
+            if let Some(old) = self.find(&key) {
                 old.order(SessionOrder::End(EndReason::Reinstated)).await;
                 old.ended().await;
                 // Its registration removes itself before `ended` is told; a task that was killed might not have.
@@ -116,13 +119,26 @@ impl Sessions {
             let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
             let (ended_in, ended) = watch::channel(false);
             let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-            let handle = Arc::new(SessionHandle { id, key: key.clone(), orders: orders_in, ended });
+            let tsih = self.free_tsih(id);
+            let handle = Arc::new(SessionHandle { id, tsih, cid, key: key.clone(), orders: orders_in, ended });
             match self.by_key.entry(key.clone()) {
                 Entry::Occupied(_) => continue,
                 Entry::Vacant(vacant) => vacant.insert(Arc::clone(&handle)),
             };
             return Ok(Registration { handle, orders, registry: Arc::clone(self), _ended: ended_in });
         }
+    }
+
+    pub fn find(&self, key: &SessionKey) -> Option<Arc<SessionHandle>> {
+        self.by_key.get(key).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// "The TSIH 0 is reserved" (RFC 7143 §11.12.6); a number that no session has, starting from the session's own.
+    fn free_tsih(&self, id: u64) -> Tsih {
+        let in_use: HashSet<Tsih> = self.by_key.iter().map(|entry| entry.value().tsih).collect();
+        let candidates = (id..).map(|id| Tsih((id % u64::from(u16::MAX)) as u16 + 1));
+        let mut free = candidates.take(usize::from(u16::MAX)).filter(|tsih| !in_use.contains(tsih));
+        free.next().expect("limits.max_sessions is below 65535")
     }
 
     pub fn all(&self) -> Vec<Arc<SessionHandle>> {
@@ -160,10 +176,10 @@ mod tests {
     #[tokio::test]
     async fn the_same_port_takes_the_old_sessions_place() {
         let sessions = Arc::new(Sessions::default());
-        let mut first = sessions.register(key("iqn.2026-11.a:t"), 4, 4).await.expect("there is room");
+        let mut first = sessions.register(key("iqn.2026-11.a:t"), Cid(0), 4, 4).await.expect("there is room");
         let second = tokio::spawn({
             let sessions = Arc::clone(&sessions);
-            async move { sessions.register(key("iqn.2026-11.a:t"), 4, 4).await.expect("reinstated").handle.id }
+            async move { sessions.register(key("iqn.2026-11.a:t"), Cid(0), 4, 4).await.expect("reinstated").handle.id }
         });
         assert!(matches!(first.orders.recv().await, Some(SessionOrder::End(EndReason::Reinstated))));
         let first_id = first.handle.id;
@@ -175,13 +191,13 @@ mod tests {
     #[tokio::test]
     async fn limits_refuse_by_name() {
         let sessions = Arc::new(Sessions::default());
-        let _a = sessions.register(key("iqn.2026-11.a:t"), 2, 1).await.expect("there is room");
+        let _a = sessions.register(key("iqn.2026-11.a:t"), Cid(0), 2, 1).await.expect("there is room");
         assert_eq!(
-            sessions.register(key_of("iqn.1993-08.org.debian:01:b", "iqn.2026-11.a:t"), 2, 1).await.err(),
+            sessions.register(key_of("iqn.1993-08.org.debian:01:b", "iqn.2026-11.a:t"), Cid(0), 2, 1).await.err(),
             Some(Full::Target { max: 1 })
         );
-        let _b = sessions.register(key("iqn.2026-11.a:u"), 2, 1).await.expect("another target");
-        assert_eq!(sessions.register(key("iqn.2026-11.a:v"), 2, 1).await.err(), Some(Full::Daemon { max: 2 }));
+        let _b = sessions.register(key("iqn.2026-11.a:u"), Cid(0), 2, 1).await.expect("another target");
+        assert_eq!(sessions.register(key("iqn.2026-11.a:v"), Cid(0), 2, 1).await.err(), Some(Full::Daemon { max: 2 }));
     }
 
     fn name(text: &str) -> IscsiName {
