@@ -9,6 +9,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,11 @@ use bytes::BytesMut;
 use iscsi_proto::framer::{FrameError, Framer};
 use iscsi_proto::pdu::{AsyncEvent, LogoutReason, LogoutRequest, LogoutResponseCode};
 use iscsi_proto::session::{Connection, ConnectionError, Event};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 
 use super::daemon::{Place, Shared};
 use super::login::{self, LoggedIn};
@@ -31,11 +35,10 @@ use crate::target::router::{Afterwards, TaskRouter};
 /// make it hold. Four of the largest bursts keep a fast line full.
 const BACKLOG_MAX: usize = 4 << 20;
 
-/// Bytes asked of the socket at once: a full window of 4 KiB writes, or two large data segments.
-const READ_AHEAD: usize = 256 << 10;
-
-/// Reads from one socket in a row before others get their turn.
-const READS_IN_A_ROW: usize = 4;
+/// Bytes asked of the socket at once. A connection starts with the least, and has twice as much each time a read filled it:
+/// idle ones stay small, busy ones make few system calls.
+const READ_AHEAD_MIN: usize = 16 << 10;
+const READ_AHEAD_MAX: usize = 256 << 10;
 
 /// How long the commands of a connection that is gone may run on. Longer, and a device hangs: the next session of this
 /// initiator must not wait for ever.
@@ -88,11 +91,15 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, portal_group: u16, mut p
 
 /// A connection in full feature phase.
 struct FullFeature {
-    stream: TcpStream,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
     shared: Arc<Shared>,
     session: Connection,
     framer: Framer,
     received: BytesMut,
+    read_ahead: usize,
+    /// Armed for some past value of the session's timeout, which only ever moves on: looked at again when it fires.
+    timer: Pin<Box<Sleep>>,
     transmitter: Transmitter,
     router: TaskRouter,
     text: TextDesk,
@@ -112,7 +119,8 @@ enum Leaving {
 
 /// What woke the loop.
 enum Wake {
-    Readable,
+    /// Bytes read; 0 is the end.
+    Received(usize),
     Writable,
     Finished(crate::target::router::FinishedTask),
     Order(Order),
@@ -126,12 +134,17 @@ impl FullFeature {
         let router = TaskRouter::new(logged_in.nexus, logged_in.inventory, orders_in, logged_in.protocol_level);
         let data_segment_max = logged_in.session.data_in_segment_max();
         let text = TextDesk::new(logged_in.session_type, data_segment_max, logged_in.peer, stream.local_addr().ok());
+        let timer = tokio::time::sleep_until(next_look(&logged_in.session));
+        let (reader, writer) = stream.into_split();
         FullFeature {
-            stream,
+            reader,
+            writer,
             shared,
             session: logged_in.session,
             framer: logged_in.framer,
             received: logged_in.received,
+            read_ahead: READ_AHEAD_MIN,
+            timer: Box::pin(timer),
             transmitter: logged_in.transmitter,
             router,
             text,
@@ -172,7 +185,13 @@ impl FullFeature {
                 });
             }
             match self.wake(all_sent).await? {
-                Wake::Readable => self.read()?,
+                Wake::Received(0) => return Err(Ended::Closed),
+                Wake::Received(_) => {
+                    if self.received.len() == self.received.capacity() {
+                        self.read_ahead = (2 * self.read_ahead).min(READ_AHEAD_MAX);
+                    }
+                    self.take_received()?;
+                }
                 Wake::Writable => {}
                 Wake::Finished(finished) => {
                     let afterwards = self.router.finish(finished, &mut self.session);
@@ -183,23 +202,29 @@ impl FullFeature {
                     self.afterwards(afterwards);
                 }
                 Wake::SessionOrder(order) => self.session_order(order)?,
-                Wake::Timeout => self.session.handle_timeout(Instant::now())?,
+                Wake::Timeout => {
+                    self.session.handle_timeout(Instant::now())?;
+                    self.timer.as_mut().reset(next_look(&self.session));
+                }
             }
         }
     }
 
     async fn wake(&mut self, all_sent: bool) -> Result<Wake, Ended> {
         let may_read = self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX;
-        let timeout = self.session.poll_timeout();
-        let (stream, router) = (&self.stream, &mut self.router);
+        if may_read {
+            self.received.reserve(self.framer.wanted().max(self.read_ahead));
+        }
+        let router = &mut self.router;
         tokio::select! {
             biased;
             finished = poll_fn(|context| router.poll_finished(context)) => Ok(Wake::Finished(finished)),
-            ready = stream.readable(), if may_read => Ok(ready.map(|()| Wake::Readable)?),
-            ready = stream.writable(), if !all_sent => Ok(ready.map(|()| Wake::Writable)?),
+            ready = self.writer.writable(), if !all_sent => Ok(ready.map(|()| Wake::Writable)?),
             Some(order) = self.orders.recv() => Ok(Wake::Order(order)),
             Some(order) = self.registration.orders.recv() => Ok(Wake::SessionOrder(order)),
-            () = sleep_until(timeout) => Ok(Wake::Timeout),
+            // After the orders: a socket that is never empty must not keep them waiting.
+            read = self.reader.read_buf(&mut self.received), if may_read => Ok(Wake::Received(read?)),
+            () = &mut self.timer => Ok(Wake::Timeout),
         }
     }
 
@@ -237,30 +262,13 @@ impl FullFeature {
             {
                 self.transmitter.push(pdu);
             }
-            if !self.transmitter.send(&self.stream)? {
+            if !self.transmitter.send(self.writer.as_ref())? {
                 return Ok(false);
             }
             if self.session.backlog_bytes() == 0 {
                 return Ok(true);
             }
         }
-    }
-
-    fn read(&mut self) -> Result<(), Ended> {
-        for _ in 0..READS_IN_A_ROW {
-            self.received.reserve(self.framer.wanted().max(READ_AHEAD));
-            match self.stream.try_read_buf(&mut self.received) {
-                Ok(0) => return Err(Ended::Closed),
-                Ok(_) => self.take_received()?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-            if self.received.capacity() > self.received.len() {
-                // The socket gave less than asked for: it is empty.
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     fn take_received(&mut self) -> Result<(), Ended> {
@@ -341,9 +349,7 @@ impl FullFeature {
 /// What an initiator is asked to log out within, at shutdown. systemd gives a service 90 s; initiators answer in one.
 const LOGOUT_SECONDS: u16 = 5;
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// When the session's timeout is to be looked at. Without one, now and then.
+fn next_look(session: &Connection) -> tokio::time::Instant {
+    session.poll_timeout().map_or_else(|| tokio::time::Instant::now() + DRAIN_MAX, Into::into)
 }
