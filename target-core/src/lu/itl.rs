@@ -1,33 +1,16 @@
-//! One I_T_L nexus: the door to a logical unit.
+//! One I_T_L nexus: the door to a logical unit, and the task management functions it offers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
-
-use super::command::CommandComplete;
-use super::inventory::LunInventory;
+use super::attention::Attention;
 use super::state::ItlCore;
 use super::unit::LogicalUnit;
-use crate::block::{Eventually, Payload};
-use crate::scsi::sense::{Asc, Sense, SenseKey};
 
 /// An initiator port, a target port and a logical unit. Its drop is the loss of the nexus (SAM-5 §6.3.4).
 pub struct ItlNexus {
-    unit: Arc<LogicalUnit>,
-    core: Arc<ItlCore>,
-}
-
-/// What became of a CDB.
-pub enum Admission {
-    /// Answered: there is nothing to transfer or to wait for, or it was refused.
-    Complete(CommandComplete),
-    /// Checked in full. Collect `data_out_length` bytes, then execute.
-    Ready(Prepared),
-}
-
-/// A command that may run: its fields, the nexus's rights and the addresses are checked.
-pub struct Prepared {
-    _unit: Arc<LogicalUnit>,
+    pub(super) unit: Arc<LogicalUnit>,
+    pub(super) core: Arc<ItlCore>,
 }
 
 /// Which function reset it.
@@ -47,49 +30,59 @@ impl ItlNexus {
         &self.unit
     }
 
-    /// Check a command as it becomes enabled. `expected_data_out` is what the initiator said it will send, in bytes
-    /// (Expected Data Transfer Length where W is set, else 0): some commands refuse any other length than theirs.
-    pub fn prepare(&self, cdb: &[u8], expected_data_out: u64, inventory: &Arc<LunInventory>) -> Admission {
-        let _ = (cdb, expected_data_out, inventory, &self.core);
-        let asc = Asc { code: 0x20, qualifier: 0 };
-        let sense = Sense { key: SenseKey::IllegalRequest, asc, information: None, specific: None };
-        Admission::Complete(CommandComplete::check_condition(sense))
-    }
-
-    /// LOGICAL UNIT RESET, and this logical unit's part in a target reset. The caller has aborted its own nexus's tasks;
-    /// those of the others are gone when this is done.
+    /// LOGICAL UNIT RESET, and this logical unit's part in a target reset (SAM-5 §6.3.3). The caller has aborted its own
+    /// nexus's tasks; those of the others are gone when the answer is there. A sanitize or format operation goes on.
     pub fn reset(&self, reset: Reset) -> impl Future<Output = ()> + Send + 'static {
-        let _ = reset;
-        std::future::ready(())
+        let mut state = self.unit.state.lock();
+        state.reservations.reset();
+        state.pages.reset();
+        state.members.values_mut().for_each(|member| member.prevents_removal = false);
+        state.raise_all(match reset {
+            Reset::LogicalUnit => Attention::LogicalUnitReset,
+            Reset::Target => Attention::TargetReset,
+        });
+        self.unit.settle(&state);
+        let others = state.members.values().filter(|member| member.core.id != self.core.id);
+        let answers: Vec<_> = others.map(|member| member.orders.abort_tasks()).collect();
+        async move {
+            for answer in answers {
+                // An order nobody answers was to a session that is gone, and its tasks with it.
+                answer.await.ok();
+            }
+        }
     }
 
     /// I_T NEXUS RESET: as if the nexus had been lost and made anew. The caller aborts its own tasks.
-    pub fn nexus_reset(&self) {}
+    pub fn nexus_reset(&self) {
+        let mut state = self.unit.state.lock();
+        state.reservations.nexus_lost(&self.core.nexus.name);
+        if let Some(member) = state.member(&self.core) {
+            member.prevents_removal = false;
+            member.raise(Attention::NexusLoss);
+        }
+        self.unit.settle(&state);
+    }
 
     /// QUERY ASYNCHRONOUS EVENT: the additional response information where a unit attention is pending.
     pub fn query_async_event(&self) -> Option<[u8; 3]> {
-        None
+        if !self.core.attention.load(Ordering::Acquire) {
+            return None;
+        }
+        self.unit.state.lock().member(&self.core)?.attentions.query_async_event()
     }
 
     /// This nexus's LUN map changed (REPORTED LUNS DATA HAS CHANGED).
-    pub fn luns_changed(&self) {}
+    pub fn luns_changed(&self) {
+        if let Some(member) = self.unit.state.lock().member(&self.core) {
+            member.raise(Attention::ReportedLunsChanged);
+        }
+    }
 }
 
-impl Prepared {
-    /// Bytes the command takes, whatever the initiator said it will send. Residual counts are against this.
-    pub fn data_out_length(&self) -> u64 {
-        0
-    }
-
-    /// Bytes the command may return at most: room to reserve in the buffer.
-    pub fn data_in_length(&self) -> u64 {
-        0
-    }
-
-    /// Run it. `data_out` is what arrived, at most `data_out_length` bytes. READ appends to `buffer` and gives it back as
-    /// the Data-In. Dropping the answer while it is pending abandons the command; blocks are then old or new, never mixed.
-    pub fn execute(self, data_out: Payload, buffer: BytesMut) -> Eventually<CommandComplete> {
-        let _ = (data_out, buffer);
-        Eventually::Now(CommandComplete::good())
+impl Drop for ItlNexus {
+    fn drop(&mut self) {
+        let mut state = self.unit.state.lock();
+        state.detach(self.core.id);
+        self.unit.settle(&state);
     }
 }

@@ -22,9 +22,23 @@ pub mod reservations;
 pub mod statistics;
 pub mod task_set;
 
+mod answers;
+mod background;
+mod device_error;
 mod itl;
+mod media;
+mod operation;
+mod pages;
+mod parameters;
+mod prepare;
+mod prepared;
 mod state;
 mod unit;
 
-pub use itl::{Admission, ItlNexus, Prepared, Reset};
-pub use unit::LogicalUnit;
+pub use itl::{ItlNexus, Reset};
+pub use prepare::Admission;
+pub use prepared::Prepared;
+pub use unit::{LogicalUnit, UnitError};
+
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,56 @@
 //! The logical unit itself: a device and what SCSI puts around it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::attention::Attention;
+use super::background;
+use super::command::CommandComplete;
 use super::gate::Gate;
 use super::itl::ItlNexus;
+use super::media::Outcome;
 use super::nexus::Nexus;
+use super::operation::{Condition, Plan};
 use super::options::{LuOptions, TargetPort};
 use super::orders::OrderSender;
-use super::persist::{StateError, StateStore, UnitName};
+use super::pages::Pages;
+use super::persist::{RecordKind, StateError, StateStore, UnitName};
+use super::reservations::{Record, RecordError, Reservations};
 use super::state::State;
 use super::statistics::Statistics;
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, Durability};
+use crate::scsi::sense::{Sense, SenseKey};
+use crate::scsi::vpd::BlockLimits;
 
 pub struct LogicalUnit {
     pub(super) options: LuOptions,
+    pub(super) limits: BlockLimits,
     pub(super) device: Arc<dyn BlockDevice>,
-    pub(super) store: StateStore,
-    pub(super) record: UnitName,
+    store: StateStore,
+    record: UnitName,
     pub(super) gate: Arc<Gate>,
     /// What makes a command take the long way round, in bits of [`super::state::exceptional`].
-    pub(super) exceptional: AtomicU32,
+    exceptional: AtomicU32,
+    /// WCE of the Caching mode page.
+    write_cache: AtomicBool,
+    /// D_SENSE of the Control mode page.
+    descriptor_sense: AtomicBool,
     pub(super) state: Mutex<State>,
+    /// One PERSISTENT RESERVE OUT at a time, as it is made durable before it takes effect.
+    pub(super) reservation_turn: tokio::sync::Mutex<()>,
     pub(super) statistics: Statistics,
     nexus_ids: AtomicU64,
+}
+
+/// Why a logical unit cannot be made of what its records say.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Reservations(#[from] RecordError),
 }
 
 impl std::fmt::Debug for LogicalUnit {
@@ -41,20 +66,42 @@ impl LogicalUnit {
         options: LuOptions,
         device: Arc<dyn BlockDevice>,
         store: StateStore,
-    ) -> Result<Arc<LogicalUnit>, StateError> {
+    ) -> Result<Arc<LogicalUnit>, UnitError> {
         let record = UnitName::new(&options.name);
-        let state = State::default();
-        Ok(Arc::new(LogicalUnit {
+        let reservations = match store.read::<Record>(&record, RecordKind::Reservations)? {
+            Some(kept) => kept.restore()?,
+            None => Reservations::default(),
+        };
+        let condition = match store.read::<Plan>(&record, RecordKind::Sanitize)? {
+            Some(Plan { failed: true, unrestricted_exit, .. }) => Condition::Failed { unrestricted_exit },
+            Some(plan) => Condition::Running { plan, progress: Arc::default() },
+            None => Condition::Idle,
+        };
+        let pages = Pages::restore(&options, &*device, &store, &record)?;
+        let limits = BlockLimits::new(
+            device.block_length().bytes(),
+            options.physical_block_exponent,
+            device.capabilities().unmap_granularity.0,
+            options.thin,
+        );
+        let unit = Arc::new(LogicalUnit {
+            limits,
             device,
             store,
             record,
             gate: Arc::default(),
             exceptional: AtomicU32::new(0),
-            state: Mutex::new(state),
+            write_cache: AtomicBool::new(true),
+            descriptor_sense: AtomicBool::new(false),
+            state: Mutex::new(State::new(reservations, condition, pages)),
+            reservation_turn: tokio::sync::Mutex::default(),
             statistics: Statistics::default(),
             nexus_ids: AtomicU64::new(0),
             options,
-        }))
+        });
+        unit.settle(&unit.state.lock());
+        background::resume(&unit);
+        Ok(unit)
     }
 
     /// A nexus begins: at login, or when the LUN map gives it this logical unit. It ends when the answer is dropped.
@@ -77,11 +124,67 @@ impl LogicalUnit {
     }
 
     /// The target ports it is reached by, each time the configuration changes them.
-    pub fn set_target_ports(&self, _ports: Vec<TargetPort>) {}
+    pub fn set_target_ports(&self, ports: Vec<TargetPort>) {
+        let mut state = self.state.lock();
+        state.pages.set_groups(ports.iter().map(|port| port.group));
+        state.target_ports = ports;
+        self.settle(&state);
+    }
 
     /// The device grew: tell every nexus (CAPACITY DATA HAS CHANGED).
-    pub fn capacity_changed(&self) {}
+    pub fn capacity_changed(&self) {
+        self.state.lock().raise_all(Attention::CapacityChanged);
+    }
 
     /// The nexuses' LUN maps changed: tell them (REPORTED LUNS DATA HAS CHANGED). For one nexus: `ItlNexus::luns_changed`.
-    pub fn luns_changed(&self) {}
+    pub fn luns_changed(&self) {
+        self.state.lock().raise_all(Attention::ReportedLunsChanged);
+    }
+
+    /// Publish what the command path reads without the lock. After every change of the state, before the lock is let go.
+    pub(super) fn settle(&self, state: &State) {
+        let exceptional = state.exceptional(self.options.read_only || self.device.capabilities().read_only);
+        self.exceptional.store(exceptional, Ordering::Release);
+        self.write_cache.store(state.pages.write_cache(), Ordering::Release);
+        self.descriptor_sense.store(state.pages.descriptor_sense(), Ordering::Release);
+    }
+
+    pub(super) fn is_exceptional(&self, bits: u32) -> bool {
+        self.exceptional.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Without a write cache every write is as if FUA were set.
+    pub(super) fn durability(&self, fua: bool) -> Durability {
+        match fua || !self.write_cache.load(Ordering::Relaxed) {
+            true => Durability::Durable,
+            false => Durability::Cached,
+        }
+    }
+
+    /// The status of a command's outcome.
+    pub(super) fn complete(&self, outcome: Outcome) -> CommandComplete {
+        match outcome {
+            Ok(data_in) => CommandComplete::data(data_in),
+            Err(sense) => self.refuse(sense),
+        }
+    }
+
+    pub(super) fn refuse(&self, sense: Sense) -> CommandComplete {
+        if sense.key != SenseKey::UnitAttention {
+            self.statistics.errors.add(1);
+        }
+        let descriptor_sense = self.descriptor_sense.load(Ordering::Relaxed);
+        CommandComplete { descriptor_sense, ..CommandComplete::check_condition(sense) }
+    }
+
+    /// Write or remove a record: it blocks, so elsewhere. Done even where the answer is not waited for.
+    pub(super) async fn with_store(
+        self: &Arc<LogicalUnit>,
+        work: impl FnOnce(&StateStore, &UnitName) -> Result<(), StateError> + Send + 'static,
+    ) -> Result<(), StateError> {
+        let unit = self.clone();
+        tokio::task::spawn_blocking(move || work(&unit.store, &unit.record))
+            .await
+            .expect("the store reports failures, it does not panic")
+    }
 }

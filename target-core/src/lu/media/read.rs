@@ -1,0 +1,44 @@
+//! READ and SYNCHRONIZE CACHE.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::read_failed;
+use crate::block::{Eventually, Extent};
+use crate::lu::command::CommandComplete;
+use crate::lu::device_error::{self, Direction};
+use crate::lu::unit::LogicalUnit;
+use crate::scsi::sense::Sense;
+
+pub(crate) fn read(unit: Arc<LogicalUnit>, extent: Extent, buffer: BytesMut) -> Eventually<CommandComplete> {
+    unit.statistics.reads.add(1);
+    unit.statistics.read.add(extent.byte_length(unit.device.block_length()));
+    if extent.is_empty() {
+        return Eventually::Now(CommandComplete::good());
+    }
+    unit.clone()
+        .device
+        .read(extent, buffer)
+        .map(move |data| unit.complete(data.map(Into::into).map_err(read_failed(extent))))
+}
+
+/// The whole cache: finer is not worth telling apart. IMMED: "return status as soon as the CDB has been validated".
+pub(crate) fn synchronize(unit: Arc<LogicalUnit>, extent: Extent, immediate: bool) -> Eventually<CommandComplete> {
+    let flushed = unit.device.flush();
+    if !immediate {
+        return flushed.map(move |done| unit.complete(done.map(|()| Default::default()).map_err(flush_failed(extent))));
+    }
+    if let Eventually::Later(flush) = flushed {
+        tokio::spawn(async move {
+            if let Err(error) = flush.await {
+                tracing::error!(lu = %unit.options.name, %error, "flush failed behind an immediate SYNCHRONIZE CACHE");
+            }
+        });
+    }
+    Eventually::Now(CommandComplete::good())
+}
+
+pub(super) fn flush_failed(extent: Extent) -> impl Fn(crate::block::BlockError) -> Sense {
+    move |error| device_error::sense(error, Direction::Write, extent)
+}

@@ -1,0 +1,105 @@
+//! Commands with a parameter list.
+
+use std::sync::Arc;
+
+use super::attention::Attention;
+use super::command::CommandComplete;
+use super::inventory::LunInventory;
+use super::media::later;
+use super::persist::RecordKind;
+use super::reservations::{Change, Persist, PersistentReserveOut, Refusal, Surroundings};
+use super::state::{ItlCore, State};
+use super::unit::LogicalUnit;
+use crate::block::{Eventually, Payload};
+use crate::scsi::request::Request;
+use crate::scsi::sense::{Asc, Sense};
+
+/// `length` is PARAMETER LIST LENGTH; fewer bytes came only if the initiator said it would send fewer.
+pub(super) fn execute(
+    unit: Arc<LogicalUnit>,
+    core: Arc<ItlCore>,
+    request: Request,
+    length: u32,
+    data: Payload,
+) -> Eventually<CommandComplete> {
+    unit.statistics.others.add(1);
+    if data.len() != u64::from(length) {
+        return Eventually::Now(unit.refuse(Sense::parameter_list_length_error()));
+    }
+    let list = data.contiguous();
+    if let Request::PersistentReserveOut { action, scope, kind, .. } = request {
+        let command = PersistentReserveOut { action, scope, kind };
+        return Eventually::later(async move {
+            let done = persistent_reserve_out(&unit, &core, command, &list).await;
+            unit.refusal(done)
+        });
+    }
+    later(unit.clone(), async move { unit.set_page(&core, request, &list).await })
+}
+
+pub(super) fn extended_copy(
+    unit: Arc<LogicalUnit>,
+    _core: Arc<ItlCore>,
+    _inventory: Arc<LunInventory>,
+    _lid4: bool,
+    _data: Payload,
+) -> Eventually<CommandComplete> {
+    Eventually::Now(unit.refuse(Sense::invalid_opcode()))
+}
+
+/// Propose, make durable, take over, tell the others, abort what PREEMPT AND ABORT aborts.
+async fn persistent_reserve_out(
+    unit: &Arc<LogicalUnit>,
+    core: &Arc<ItlCore>,
+    command: PersistentReserveOut,
+    list: &[u8],
+) -> Result<Payload, Refusal> {
+    let _turn = unit.reservation_turn.lock().await;
+    let propose = |state: &State| {
+        let target_ports: Vec<_> = state.target_ports.iter().map(|port| port.relative).collect();
+        let initiator_ports = state.initiator_ports();
+        let surroundings = Surroundings { target_ports: &target_ports, initiator_ports: &initiator_ports };
+        state.reservations.persistent_reserve_out(&core.nexus.name, command, list, surroundings)
+    };
+    let mut change = propose(&unit.state.lock())?;
+    let persist = std::mem::take(&mut change.effects.persist);
+    let durable = match persist {
+        Persist::Nothing => Ok(()),
+        Persist::Write(record) => {
+            unit.with_store(move |store, name| store.write(name, RecordKind::Reservations, &record)).await
+        }
+        Persist::Remove => unit.with_store(|store, name| store.remove(name, RecordKind::Reservations)).await,
+    };
+    if let Err(error) = durable {
+        tracing::error!(lu = %unit.options.name, %error, "reservations not recorded; PERSISTENT RESERVE OUT refused");
+        return Err(Sense::hardware_error().into());
+    }
+    let answers: Vec<_> = {
+        let mut state = unit.state.lock();
+        // A nexus may have been lost, and its RESERVE with it, while the record was written: propose again on what is now.
+        let Change { next, effects } = propose(&state).unwrap_or(change);
+        state.reservations = next;
+        for (name, asc) in effects.unit_attentions {
+            state.raise_named(&name, attention(asc));
+        }
+        unit.settle(&state);
+        let aborted = state
+            .members
+            .values()
+            .filter(|member| member.core.id != core.id && effects.abort.contains(&member.core.nexus.name));
+        aborted.map(|member| member.orders.abort_tasks()).collect()
+    };
+    for answer in answers {
+        // Nobody answers for a session that is gone.
+        answer.await.ok();
+    }
+    Ok(Payload::default())
+}
+
+fn attention(asc: Asc) -> Attention {
+    match asc {
+        Asc::RESERVATIONS_PREEMPTED => Attention::ReservationsPreempted,
+        Asc::REGISTRATIONS_PREEMPTED => Attention::RegistrationsPreempted,
+        _ => Attention::ReservationsReleased,
+    }
+}

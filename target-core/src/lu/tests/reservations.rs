@@ -1,0 +1,74 @@
+use super::*;
+use crate::lu::persist::StateStore;
+
+fn register(key: u64, action_key: u64, aptpl: bool) -> (Vec<u8>, Vec<u8>) {
+    pr_out(0x00, 0, key, action_key, aptpl)
+}
+
+fn pr_out(action: u8, kind: u8, key: u64, action_key: u64, aptpl: bool) -> (Vec<u8>, Vec<u8>) {
+    let mut list = [key.to_be_bytes(), action_key.to_be_bytes(), [0; 8]].concat();
+    list[20] = u8::from(aptpl);
+    (vec![0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0], list)
+}
+
+#[tokio::test]
+async fn reserve_keeps_others_out_until_released_or_lost() {
+    let fixture = Fixture::new();
+    let (session, other) = (fixture.session("a"), fixture.session("b"));
+    assert_eq!(session.run(&RESERVE).await, GOOD);
+    assert_eq!(other.run(&RESERVE).await, CONFLICT);
+    assert_eq!(other.run(&cdb10(0x28, 0, 0, 1)).await, CONFLICT);
+    assert_eq!(other.run(&TEST_UNIT_READY).await, CONFLICT);
+    assert_eq!(session.run(&RELEASE).await, GOOD);
+    assert_eq!(other.run(&RESERVE).await, GOOD);
+    drop(other);
+    assert_eq!(session.run(&RESERVE).await, GOOD);
+}
+
+#[tokio::test]
+async fn write_exclusive_lets_others_read() {
+    let fixture = Fixture::new();
+    let (session, other) = (fixture.session("a"), fixture.session("b"));
+    let (cdb, list) = register(0, 1, false);
+    assert_eq!(session.send(&cdb, &list).await, GOOD);
+    let (cdb, list) = pr_out(0x01, 1, 1, 0, false);
+    assert_eq!(session.send(&cdb, &list).await, GOOD);
+    assert!(matches!(other.run(&cdb10(0x28, 0, 0, 1)).await, Answer::Good(_)));
+    assert_eq!(other.send(&cdb10(0x2A, 0, 0, 1), &[0; BLOCK]).await, CONFLICT);
+    assert_eq!(other.run(&cdb10(0x35, 0, 0, 0)).await, CONFLICT);
+    assert_eq!(session.send(&cdb10(0x2A, 0, 0, 1), &[0; BLOCK]).await, GOOD);
+    let Answer::Good(keys) = other.run(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 255, 0]).await else { panic!("GOOD") };
+    assert_eq!(keys[8..], 1u64.to_be_bytes());
+}
+
+#[tokio::test]
+async fn preempt_and_abort_aborts_and_tells() {
+    let fixture = Fixture::new();
+    let (session, mut other) = (fixture.session("a"), fixture.session("b"));
+    for (session, key) in [(&session, 1), (&other, 2)] {
+        let (cdb, list) = register(0, key, false);
+        assert_eq!(session.send(&cdb, &list).await, GOOD);
+    }
+    let orders = std::mem::replace(&mut other.orders, mpsc::channel(1).1);
+    let obeying = tokio::spawn(obey(orders));
+    let (cdb, list) = pr_out(0x05, 1, 1, 2, false);
+    assert_eq!(session.send(&cdb, &list).await, GOOD);
+    assert_eq!(other.run(&TEST_UNIT_READY).await, Answer::Check(6, 0x2A, 5));
+    drop(other);
+    assert_eq!(obeying.await.expect("no panic"), 1);
+}
+
+#[tokio::test]
+async fn activated_persistence_outlives_the_unit() {
+    let store = StateStore::memory();
+    let fixture = Fixture::with(options(), memory(), store.clone());
+    let session = fixture.session("a");
+    let (cdb, list) = register(0, 7, true);
+    assert_eq!(session.send(&cdb, &list).await, GOOD);
+    let (cdb, list) = pr_out(0x01, 3, 7, 0, false);
+    assert_eq!(session.send(&cdb, &list).await, GOOD);
+    drop((session, fixture));
+    let fixture = Fixture::with(options(), memory(), store);
+    assert_eq!(fixture.session("b").run(&cdb10(0x28, 0, 0, 1)).await, CONFLICT);
+    assert!(matches!(fixture.session("a").run(&cdb10(0x28, 0, 0, 1)).await, Answer::Good(_)));
+}
