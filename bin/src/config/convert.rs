@@ -240,8 +240,10 @@ fn limits(raw: RawDaemonLimits, place: &Place, findings: &mut Findings) -> (Daem
         max_pending_logins: count("max_pending_logins", raw.max_pending_logins, defaults.max_pending_logins),
         max_sessions: count("max_sessions", raw.max_sessions, defaults.max_sessions),
         login_timeout: raw.login_timeout.map_or(defaults.login_timeout, |Time(time)| time),
+        shutdown_grace: raw.shutdown_grace.map_or(defaults.shutdown_grace, |Time(time)| time),
     };
     check_time(limits.login_timeout, &place.at("login_timeout"), findings);
+    check_time(limits.shutdown_grace, &place.at("shutdown_grace"), findings);
     let session =
         session_limits(raw.target.unwrap_or_default(), &SessionLimits::default(), &place.at("target"), findings);
     (limits, session)

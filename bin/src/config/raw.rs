@@ -48,6 +48,7 @@ pub struct RawDaemonLimits {
     pub max_pending_logins: Option<u32>,
     pub max_sessions: Option<u32>,
     pub login_timeout: Option<Time>,
+    pub shutdown_grace: Option<Time>,
     /// What each target allows that has no `limits` of its own.
     pub target: Option<RawSessionLimits>,
 }

@@ -201,6 +201,8 @@ pub struct DaemonLimits {
     pub max_sessions: usize,
     /// From accept to the end of login.
     pub login_timeout: Duration,
+    /// At shutdown, how long initiators have to log out.
+    pub shutdown_grace: Duration,
 }
 
 /// What one session may use. A target's own, or the defaults.
@@ -235,6 +237,7 @@ impl Default for DaemonLimits {
             max_pending_logins: MAX_PENDING_LOGINS,
             max_sessions: MAX_SESSIONS,
             login_timeout: LOGIN_TIMEOUT,
+            shutdown_grace: SHUTDOWN_GRACE,
         }
     }
 }
@@ -319,6 +322,9 @@ pub const MAX_SESSIONS_PER_TARGET: usize = 512;
 
 /// Longer than the 15 s open-iscsi gives a whole login, so that it is never we who give up on a slow one first.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An initiator that heeds the request logs out within a round trip; a busy one finishes its commands first.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes. One PDU carries a whole 256 KiB request; larger ones only keep other commands waiting behind them.
 pub const MAX_RECV_DATA_SEGMENT_LENGTH: u32 = 256 * 1024;
