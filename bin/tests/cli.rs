@@ -199,18 +199,26 @@ fn the_service_manager_is_told() {
         .arg("-c")
         .arg(&file)
         .env("NOTIFY_SOCKET", directory.path().join("notify"))
+        .env("WATCHDOG_USEC", "100000")
         .stderr(Stdio::null())
         .spawn()
         .expect("the program runs");
     let id = Pid::from_child(&child);
-    let told = || {
+    let any = || {
         let mut buffer = [0; 1024];
         let length = manager.recv(&mut buffer).expect("it tells something in time");
         text(&buffer[..length])
     };
+    let told = || loop {
+        let told = any();
+        if told != "WATCHDOG=1\n" {
+            return told;
+        }
+    };
 
     let ready = told();
     assert!(ready.starts_with("READY=1\nSTATUS=1 targets, 1 volumes on 127.0.0.1:"), "{ready}");
+    assert_eq!(any(), "WATCHDOG=1\n");
     kill_process(id, Signal::HUP).expect("it is running");
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert!(told().starts_with("READY=1"));
