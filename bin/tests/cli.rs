@@ -52,8 +52,11 @@ struct Served {
 
 impl Served {
     fn start(file: &Path, arguments: &[&str]) -> Served {
-        let mut child =
-            program().arg("-c").arg(file).args(arguments).stderr(Stdio::piped()).spawn().expect("the program runs");
+        Served::spawn(program().arg("-c").arg(file).args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Served {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
         let lines = BufReader::new(child.stderr.take().expect("it is piped"));
         Served { child, lines }
     }
@@ -195,15 +198,14 @@ fn the_service_manager_is_told() {
     let (directory, file) = directory("127.0.0.1:0");
     let manager = UnixDatagram::bind(directory.path().join("notify")).expect("a socket");
     manager.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let mut child = program()
-        .arg("-c")
+    // WATCHDOG_PID must be the process's own: a shell knows it before it becomes the program.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "WATCHDOG_PID=$$ exec \"$0\" -c \"$1\"", env!("CARGO_BIN_EXE_lunmirror-target")])
         .arg(&file)
         .env("NOTIFY_SOCKET", directory.path().join("notify"))
-        .env("WATCHDOG_USEC", "100000")
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program runs");
-    let id = Pid::from_child(&child);
+        .env("WATCHDOG_USEC", "100000");
+    let served = Served::spawn(&mut command);
     let any = || {
         let mut buffer = [0; 1024];
         let length = manager.recv(&mut buffer).expect("it tells something in time");
@@ -219,10 +221,10 @@ fn the_service_manager_is_told() {
     let ready = told();
     assert!(ready.starts_with("READY=1\nSTATUS=1 targets, 1 volumes on 127.0.0.1:"), "{ready}");
     assert_eq!(any(), "WATCHDOG=1\n");
-    kill_process(id, Signal::HUP).expect("it is running");
+    served.signal(Signal::HUP);
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert!(told().starts_with("READY=1"));
-    kill_process(id, Signal::TERM).expect("it is running");
+    served.signal(Signal::TERM);
     assert!(told().starts_with("STOPPING=1"));
-    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+    assert_eq!(served.status().0, Some(0));
 }
