@@ -53,7 +53,7 @@ class Daemon:
             ways = [f"{way}: {{ user: {pair[0]}, secret: {pair[1]} }}" for way, pair in (("chap", target.chap), ("mutual", target.mutual)) if pair]
             if ways:
                 text.append(f"    auth: {{ {', '.join(ways)} }}")
-            text.append(f"    luns: {{ {luns} }}")
+            text += ['    initiators: ["*"]', f"    luns: {{ {luns} }}"]
         return "\n".join(text) + "\n"
 
     def start(self):

@@ -53,10 +53,10 @@ volumes:
   protected:  {{ file: {folder}/c.img, size: 768MiB, block_size: 512, read_only: true }}
   old:        {{ file: {folder}/d.img, size: 768MiB, block_size: 512, thin: true, scsi_version: spc-3 }}
 targets:
-  {lab.IQN}:a: {{ auth: {chap("0xhexname")}, luns: {{ 0: everything }} }}
-  {lab.IQN}:b: {{ auth: {chap("0bBASE64n")}, luns: {{ 0: names }} }}
-  {lab.IQN}:c: {{ luns: {{ 0: protected }} }}
-  {lab.IQN}:d: {{ luns: {{ 0: old }} }}
+  {lab.IQN}:a: {{ initiators: ["*"], auth: {chap("0xhexname")}, luns: {{ 0: everything }} }}
+  {lab.IQN}:b: {{ initiators: ["*"], auth: {chap("0bBASE64n")}, luns: {{ 0: names }} }}
+  {lab.IQN}:c: {{ initiators: ["*"], luns: {{ 0: protected }} }}
+  {lab.IQN}:d: {{ initiators: ["*"], luns: {{ 0: old }} }}
 """
 
 
