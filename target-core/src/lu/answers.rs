@@ -45,6 +45,9 @@ impl LogicalUnit {
                 let data = self.state.lock().reservations.persistent_reserve_in(action, allocation_length);
                 Ok(Bytes::from(data).into())
             }
+            Request::ReceiveCopyResults { action, allocation_length } => {
+                Ok(Bytes::from(self.copies.receive(&core.nexus, action, allocation_length)?).into())
+            }
             Request::ReportSupportedOpcodes { options, timeouts, allocation_length } => {
                 cut(opcodes::report_supported_operation_codes(options, timeouts)?, allocation_length)
             }

@@ -33,6 +33,7 @@ impl ItlNexus {
     /// LOGICAL UNIT RESET, and this logical unit's part in a target reset (SAM-5 §6.3.3). The caller has aborted its own
     /// nexus's tasks; those of the others are gone when the answer is there. A sanitize or format operation goes on.
     pub fn reset(&self, reset: Reset) -> impl Future<Output = ()> + Send + 'static {
+        self.unit.copies.reset();
         let mut state = self.unit.state.lock();
         state.reservations.reset();
         state.pages.reset();
@@ -54,6 +55,7 @@ impl ItlNexus {
 
     /// I_T NEXUS RESET: as if the nexus had been lost and made anew. The caller aborts its own tasks.
     pub fn nexus_reset(&self) {
+        self.unit.copies.nexus_lost(&self.core.nexus);
         let mut state = self.unit.state.lock();
         state.reservations.nexus_lost(&self.core.nexus.name);
         if let Some(member) = state.member(&self.core) {
@@ -81,6 +83,7 @@ impl ItlNexus {
 
 impl Drop for ItlNexus {
     fn drop(&mut self) {
+        self.unit.copies.nexus_lost(&self.core.nexus);
         let mut state = self.unit.state.lock();
         state.detach(self.core.id);
         self.unit.settle(&state);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::attention::Attention;
 use super::command::CommandComplete;
-use super::inventory::LunInventory;
 use super::media::later;
 use super::persist::RecordKind;
 use super::reservations::{Change, Persist, PersistentReserveOut, Refusal, Surroundings};
@@ -35,16 +34,6 @@ pub(super) fn execute(
         });
     }
     later(unit.clone(), async move { unit.set_page(&core, request, &list).await })
-}
-
-pub(super) fn extended_copy(
-    unit: Arc<LogicalUnit>,
-    _core: Arc<ItlCore>,
-    _inventory: Arc<LunInventory>,
-    _lid4: bool,
-    _data: Payload,
-) -> Eventually<CommandComplete> {
-    Eventually::Now(unit.refuse(Sense::invalid_opcode()))
 }
 
 /// Propose, make durable, take over, tell the others, abort what PREEMPT AND ABORT aborts.

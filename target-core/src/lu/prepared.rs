@@ -10,7 +10,7 @@ use super::inventory::LunInventory;
 use super::media::{self, alone, compare, read, same, status, unmap, write};
 use super::state::ItlCore;
 use super::unit::LogicalUnit;
-use super::{background, parameters};
+use super::{background, copy_end, parameters};
 use crate::block::{Durability, Eventually, Extent, Payload};
 use crate::scsi::request::{ByteCheck, Request, SanitizeAction};
 use crate::scsi::sense::Sense;
@@ -116,7 +116,7 @@ impl Prepared {
                 background::sanitize(unit, action, immediate, unrestricted_exit, data_out.contiguous())
             }
             Work::StartStop { load_eject, start, flush } => start_stop(unit, core, load_eject, start, flush),
-            Work::ExtendedCopy { lid4, inventory } => parameters::extended_copy(unit, core, inventory, lid4, data_out),
+            Work::ExtendedCopy { lid4, inventory } => copy_end::extended_copy(unit, core, inventory, lid4, data_out),
             Work::Parameters { request, length } => parameters::execute(unit, core, request, length, data_out),
         }
     }

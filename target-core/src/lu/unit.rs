@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::attention::Attention;
 use super::background;
 use super::command::CommandComplete;
+use super::copy_manager::CopyManager;
 use super::gate::Gate;
 use super::itl::ItlNexus;
 use super::media::Outcome;
@@ -40,6 +41,7 @@ pub struct LogicalUnit {
     pub(super) state: Mutex<State>,
     /// One PERSISTENT RESERVE OUT at a time, as it is made durable before it takes effect.
     pub(super) reservation_turn: tokio::sync::Mutex<()>,
+    pub(super) copies: CopyManager,
     pub(super) statistics: Statistics,
     nexus_ids: AtomicU64,
 }
@@ -95,6 +97,7 @@ impl LogicalUnit {
             descriptor_sense: AtomicBool::new(false),
             state: Mutex::new(State::new(reservations, condition, pages)),
             reservation_turn: tokio::sync::Mutex::default(),
+            copies: CopyManager::default(),
             statistics: Statistics::default(),
             nexus_ids: AtomicU64::new(0),
             options,

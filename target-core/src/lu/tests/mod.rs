@@ -4,6 +4,7 @@ mod alua;
 mod atomic;
 mod attentions;
 mod background;
+mod copy;
 mod medium;
 mod provisioning;
 mod reads_and_writes;
