@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Log more: -v what each session does, -vv every command. RUST_LOG says it in detail
+    /// Log more: -v for debugging, -vv for everything; RUST_LOG, where it is set, says what in detail
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 }

@@ -56,8 +56,7 @@ fn check(arguments: &Arguments, loaded: &Loaded) {
     for warning in &loaded.warnings {
         say(io::stderr(), format!("warning: {file}:{warning}").trim_end());
     }
-    let (targets, volumes) = (loaded.config.targets.len(), loaded.config.volumes.len());
-    say(io::stdout(), &format!("{file} is sound: {targets} targets, {volumes} volumes"));
+    say(io::stdout(), &format!("{file} is sound: {}", config::summary(&loaded.config)));
 }
 
 /// Nobody listening is no reason to fail.

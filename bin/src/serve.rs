@@ -123,8 +123,7 @@ impl Running {
     }
 
     fn status(&self) -> String {
-        let (targets, volumes) = (self.config.targets.len(), self.config.volumes.len());
-        format!("{targets} targets, {volumes} volumes on {}", self.portals())
+        format!("{} on {}", config::summary(&self.config), self.portals())
     }
 }
 
@@ -196,6 +195,9 @@ fn make_state_directory(path: &Path) -> io::Result<()> {
 fn raise_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current == limit.maximum {
+        return limit.maximum;
+    }
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(error) => {

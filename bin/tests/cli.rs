@@ -113,7 +113,7 @@ fn check_of_a_sound_file() {
     let (directory, file) = directory("127.0.0.1:0");
     let output = run(&["--check", "-c", file.to_str().expect("a path in UTF-8")]);
     assert_eq!(text(&output.stderr), "");
-    assert_eq!(text(&output.stdout), format!("{} is sound: 1 targets, 1 volumes\n", file.display()));
+    assert_eq!(text(&output.stdout), format!("{} is sound: 1 target, 1 volume\n", file.display()));
     assert_eq!(output.status.code(), Some(0));
     assert!(!directory.path().join("state").exists(), "a check leaves no trace");
 }
@@ -219,7 +219,7 @@ fn the_service_manager_is_told() {
     };
 
     let ready = told();
-    assert!(ready.starts_with("READY=1\nSTATUS=1 targets, 1 volumes on 127.0.0.1:"), "{ready}");
+    assert!(ready.starts_with("READY=1\nSTATUS=1 target, 1 volume on 127.0.0.1:"), "{ready}");
     assert_eq!(any(), "WATCHDOG=1\n");
     served.signal(Signal::HUP);
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));

@@ -51,6 +51,12 @@ pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
     }
 }
 
+/// `1 target, 2 volumes`.
+pub fn summary(config: &Config) -> String {
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    format!("{}, {}", count(config.targets.len(), "target"), count(config.volumes.len(), "volume"))
+}
+
 fn parse(text: &str, base: &Path, findings: &mut Findings) -> Option<Config> {
     let config = document::read(text, findings).and_then(|raw| convert::config(raw, base, findings));
     document::number_lines(text, &mut findings.faults);
