@@ -39,7 +39,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let served = runtime.block_on(serve::serve(arguments.config, loaded.config));
+    let served =
+        serve::prepare(&loaded.config).and_then(|()| runtime.block_on(serve::serve(arguments.config, loaded.config)));
     // Whatever still blocks on a disk has had its time.
     runtime.shutdown_background();
     match served {

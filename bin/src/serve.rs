@@ -30,10 +30,9 @@ pub enum ServeError {
     CutShort,
 }
 
-/// Serve until told to end.
+/// Serve until told to end. `prepare` comes first.
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
-    prepare(&config)?;
     let volumes = config.volumes.len();
     let targets = config.targets.len();
     let mut running = Running {
@@ -170,8 +169,8 @@ pub fn log_warnings(warnings: &[config::Fault]) {
     }
 }
 
-/// What must be so before the first volume is opened.
-fn prepare(config: &Config) -> Result<(), ServeError> {
+/// What must be so before the first volume is opened. Blocks.
+pub fn prepare(config: &Config) -> Result<(), ServeError> {
     make_state_directory(&config.state_dir)
         .map_err(|source| ServeError::StateDirectory { path: config.state_dir.clone(), source })?;
     let wanted = config.limits.max_connections + DESCRIPTORS_PER_VOLUME * config.volumes.len() + DESCRIPTORS_OF_OURS;

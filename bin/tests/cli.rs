@@ -1,8 +1,8 @@
 //! The program as an operator meets it: a real process, its streams, signals and exit status.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -156,6 +156,41 @@ fn sigterm_and_sigint_end_in_good_order() {
         assert!(rest.contains("ended in good order"), "{rest}");
         assert_eq!(code, Some(0));
     }
+}
+
+/// A discovery session, of the fewest bytes, that will not hear of logging out.
+fn stubborn_initiator(portal: &str) -> TcpStream {
+    let text = b"InitiatorName=iqn.2026-11.net.example:stubborn\0SessionType=Discovery\0";
+    let mut login = vec![0; 48];
+    login[0] = 0x43; // Login Request, immediate
+    login[1] = 0x87; // T, CSG=1, NSG=3 (RFC 7143 §11.12)
+    login[5..8].copy_from_slice(&(text.len() as u32).to_be_bytes()[1..]);
+    login[8] = 0x80; // ISID of random type
+    login.extend_from_slice(text);
+    login.resize(login.len().next_multiple_of(4), 0);
+    let mut socket = TcpStream::connect(portal).expect("it listens");
+    socket.write_all(&login).expect("sent");
+    let mut response = [0; 48];
+    socket.read_exact(&mut response).expect("answered");
+    assert_eq!((response[0], response[1], response[36]), (0x23, 0x87, 0), "logged in");
+    socket
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (_directory, file) = directory("127.0.0.1:0");
+    fs::write(&file, fs::read_to_string(&file).expect("read").replace("200ms", "10m")).expect("written");
+    let mut served = Served::start(&file, &[]);
+    let line = served.line_with("serving");
+    let portal = line.split_once("portals=").and_then(|(_, rest)| rest.split(' ').next()).expect("it says where");
+    let _session = stubborn_initiator(portal);
+
+    served.signal(Signal::TERM);
+    served.line_with("ending in good order");
+    served.signal(Signal::INT);
+    let (code, rest) = served.status();
+    assert!(rest.contains("a second signal to end"), "{rest}");
+    assert_eq!(code, Some(1));
 }
 
 #[test]
