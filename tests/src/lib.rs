@@ -1,3 +1,5 @@
 //! Harness for the scenarios in `tests/tests`.
 
+pub mod daemon;
 pub mod initiator;
+pub mod source;
