@@ -1,6 +1,5 @@
 //! Commands that are answered at once: what the logical unit says of itself, and what it notes.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -13,7 +12,10 @@ use super::reservations::Refusal;
 use super::state::ItlCore;
 use super::unit::LogicalUnit;
 use crate::block::Payload;
+use crate::scsi::capacity::ReadCapacity;
+use crate::scsi::defect::read_defect_data;
 use crate::scsi::opcodes;
+use crate::scsi::report_luns::report_luns;
 use crate::scsi::request::Request;
 use crate::scsi::sense::Sense;
 use crate::scsi::status::Status;
@@ -60,10 +62,10 @@ impl LogicalUnit {
                 }
                 Ok(Payload::default())
             }
-            Request::ReadCapacity10 => cut(self.read_capacity_10(), u32::MAX),
-            Request::ReadCapacity16 { allocation_length } => cut(self.read_capacity_16(), allocation_length),
+            Request::ReadCapacity10 => cut(self.capacity().encode_10().into(), u32::MAX),
+            Request::ReadCapacity16 { allocation_length } => cut(self.capacity().encode_16().into(), allocation_length),
             Request::ReadDefectData { long, primary_list, grown_list, format, allocation_length } => {
-                cut(no_defects(long, primary_list, grown_list, format), allocation_length)
+                cut(read_defect_data(long, primary_list, grown_list, format), allocation_length)
             }
             request => self.page(core, request),
         }
@@ -104,23 +106,14 @@ impl LogicalUnit {
         state.readiness().err().unwrap_or(Sense::no_sense())
     }
 
-    /// SBC-4 §5.18: a capacity too large for the field is all ones, and READ CAPACITY (16) tells it.
-    fn read_capacity_10(&self) -> Vec<u8> {
-        let last = u32::try_from(self.device.capacity().0.saturating_sub(1)).unwrap_or(u32::MAX);
-        [last.to_be_bytes(), self.device.block_length().bytes().to_be_bytes()].concat()
-    }
-
-    /// SBC-4 §5.19.2.
-    fn read_capacity_16(&self) -> Vec<u8> {
-        const LBPME_LBPRZ: u8 = 0xC0;
-        let mut data = vec![0; 32];
-        data[..8].copy_from_slice(&self.device.capacity().0.saturating_sub(1).to_be_bytes());
-        data[8..12].copy_from_slice(&self.device.block_length().bytes().to_be_bytes());
-        data[13] = self.options.physical_block_exponent & 0x0F;
-        let [high, low] = (self.options.lowest_aligned & 0x3FFF).to_be_bytes();
-        data[14] = high | if self.options.thin { LBPME_LBPRZ } else { 0 };
-        data[15] = low;
-        data
+    fn capacity(&self) -> ReadCapacity {
+        ReadCapacity {
+            blocks: self.device.capacity().0,
+            block_length: self.device.block_length().bytes(),
+            physical_block_exponent: self.options.physical_block_exponent,
+            lowest_aligned: self.options.lowest_aligned,
+            thin: self.options.thin,
+        }
     }
 }
 
@@ -130,34 +123,9 @@ pub(super) fn cut(mut data: Vec<u8>, allocation_length: u32) -> Payload {
     Bytes::from(data).into()
 }
 
-/// SBC-4 §5.20, §5.21: the lists asked for, in the format asked for, without an entry.
-fn no_defects(long: bool, primary_list: bool, grown_list: bool, format: u8) -> Vec<u8> {
-    let flags = u8::from(primary_list) << 4 | u8::from(grown_list) << 3 | format;
-    let mut data = vec![0; if long { 8 } else { 4 }];
-    data[1] = flags;
-    data
-}
-
 impl LunInventory {
-    /// SPC-5 §6.33. There are no well known logical units, and no administrative or subsidiary ones.
     pub(super) fn report(&self, select_report: u8) -> Result<Vec<u8>, Sense> {
-        let luns: &[(u64, Arc<LogicalUnit>)] = match select_report {
-            ADDRESSING_METHODS | ALL => &self.entries,
-            WELL_KNOWN | ADMINISTRATIVE_WELL_KNOWN => &[],
-            SUBSIDIARY => &[],
-            _ => return Err(Sense::invalid_field_in_cdb(2, None)),
-        };
-        let length = (luns.len() * 8) as u32;
-        let mut data = [length.to_be_bytes(), [0; 4]].concat();
-        for (lun, _) in luns {
-            data.extend(lun.to_be_bytes());
-        }
-        Ok(data)
+        let luns: Vec<u64> = self.entries.iter().map(|(lun, _)| *lun).collect();
+        report_luns(select_report, &luns)
     }
 }
-
-const ADDRESSING_METHODS: u8 = 0x00;
-const WELL_KNOWN: u8 = 0x01;
-const ALL: u8 = 0x02;
-const ADMINISTRATIVE_WELL_KNOWN: u8 = 0x10;
-const SUBSIDIARY: u8 = 0x12;

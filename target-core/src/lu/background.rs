@@ -54,9 +54,9 @@ pub(super) fn sanitize(
     })
 }
 
-pub(super) fn format(unit: Arc<LogicalUnit>, list: Bytes, long_list: bool) -> Eventually<CommandComplete> {
+pub(super) fn format(unit: Arc<LogicalUnit>, list: Option<Bytes>, long_list: bool) -> Eventually<CommandComplete> {
     later(unit.clone(), async move {
-        let (plan, immediate) = Plan::format(&list, long_list)?;
+        let (plan, immediate) = Plan::format(list.as_deref(), long_list, unit.device.block_length())?;
         start(&unit, plan, immediate, None).await
     })
 }
@@ -83,7 +83,7 @@ async fn start(
     tokio::spawn({
         let unit = unit.clone();
         async move {
-            if plan.kind != Kind::Format
+            if plan.is_sanitize()
                 && let Err(error) = record(&unit, Some(plan.clone())).await
             {
                 tracing::error!(lu = %unit.options.name, %error, "sanitize not started");
@@ -123,7 +123,7 @@ async fn run(weak: Weak<LogicalUnit>, plan: Plan, progress: Arc<AtomicU16>) -> R
     match ended {
         Ok(()) => {
             // Until the record is gone the operation is not over: it would start again.
-            if plan.kind != Kind::Format
+            if plan.is_sanitize()
                 && let Err(error) = record(&unit, None).await
             {
                 tracing::error!(lu = %unit.options.name, %error, "sanitize finished, but will be repeated");
@@ -132,7 +132,7 @@ async fn run(weak: Weak<LogicalUnit>, plan: Plan, progress: Arc<AtomicU16>) -> R
             Ok(())
         }
         Err(Ended::Abandoned) => Err(Sense::hardware_error()),
-        Err(Ended::Failed(error)) if plan.kind == Kind::Format => {
+        Err(Ended::Failed(error)) if !plan.is_sanitize() => {
             tracing::error!(lu = %unit.options.name, %error, "format failed");
             unit.end_operation(Condition::Idle);
             Err(Sense::hardware_error())
@@ -151,14 +151,14 @@ async fn run(weak: Weak<LogicalUnit>, plan: Plan, progress: Arc<AtomicU16>) -> R
 
 async fn passes(weak: &Weak<LogicalUnit>, plan: &Plan, progress: &AtomicU16) -> Result<(), Ended> {
     let block_length = weak.upgrade().ok_or(Ended::Abandoned)?.device.block_length();
-    let patterns = plan.patterns(block_length);
+    let patterns = plan.patterns(block_length).expect("a plan is checked before it is one");
     if patterns.is_empty() {
         return sweep(weak, progress, (0, 1), Fill::Nothing, Duration::ZERO).await;
     }
     let count = patterns.len() as u64;
     for (pass, block) in patterns.iter().enumerate() {
         let data = block.repeat((OVERWRITE_BYTES >> block_length.shift()) as usize).into();
-        let pace = OVERWRITE_DURATION_MIN / count as u32;
+        let pace = if plan.is_sanitize() { OVERWRITE_DURATION_MIN / count as u32 } else { Duration::ZERO };
         sweep(weak, progress, (pass as u64, count), Fill::Data(data), pace).await?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::block::{BlockDevice, Durability, Eventually, Extent, Payload};
 use crate::scsi::access::ReservationAccess;
 use crate::scsi::copy::{Dialect, ExtendedCopy};
 use crate::scsi::designator::{Designator, DesignatorType};
+use crate::scsi::sense::Sense;
 
 /// "A PARAMETER LIST LENGTH of zero … shall not be considered an error" (SPC-5 §6.4.2): nothing is copied.
 pub(super) fn extended_copy(
@@ -20,8 +21,13 @@ pub(super) fn extended_copy(
     core: Arc<ItlCore>,
     inventory: Arc<LunInventory>,
     lid4: bool,
+    length: u64,
     data: Payload,
 ) -> Eventually<CommandComplete> {
+    unit.statistics.others.add(1);
+    if data.len() != length {
+        return Eventually::Now(unit.refuse(Sense::parameter_list_length_error()));
+    }
     if data.is_empty() {
         return Eventually::Now(CommandComplete::good());
     }
@@ -71,8 +77,7 @@ impl CopyEnd for LogicalUnit {
         if state.readiness().is_err() {
             return Err(EndRefusal::NotReady);
         }
-        let protected =
-            self.options.read_only || self.device.capabilities().read_only || state.pages.software_write_protect();
+        let protected = self.is_read_only() || state.pages.software_write_protect();
         match access == ReservationAccess::Write && protected {
             true => Err(EndRefusal::WriteProtected),
             false => Ok(()),

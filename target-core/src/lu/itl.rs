@@ -60,6 +60,7 @@ impl ItlNexus {
         state.reservations.nexus_lost(&self.core.nexus.name);
         if let Some(member) = state.member(&self.core) {
             member.prevents_removal = false;
+            member.echo = None;
             member.raise(Attention::NexusLoss);
         }
         self.unit.settle(&state);

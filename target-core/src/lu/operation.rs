@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::block::BlockLength;
+use crate::scsi::format_unit::{self, FormatUnit};
 use crate::scsi::request::SanitizeAction;
+use crate::scsi::sanitize::Overwrite;
 use crate::scsi::sense::Sense;
 
 /// What is done to every block. As stored too: a stop of the program does not end it.
@@ -30,17 +32,14 @@ pub(super) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) enum Kind {
-    /// Each pass writes the pattern; with `invert` every other one its complement.
-    Overwrite {
-        pattern: Vec<u8>,
-        passes: u8,
-        invert: bool,
-    },
+    /// OVERWRITE's parameter list, which was checked.
+    Overwrite { list: Vec<u8> },
     /// Blocks are unmapped, or zeroed where the store cannot unmap.
     BlockErase,
     /// There is no key whose loss would do: erased like the other.
     CryptographicErase,
-    Format,
+    /// FORMAT UNIT's initialization pattern; without one, as a block erase.
+    Format { pattern: Option<Vec<u8>> },
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +64,7 @@ impl Condition {
             Condition::Running { plan, progress } => {
                 let progress = progress.load(Ordering::Relaxed);
                 Err(match plan.kind {
-                    Kind::Format => Sense::format_in_progress(progress),
+                    Kind::Format { .. } => Sense::format_in_progress(progress),
                     Kind::Overwrite { .. } | Kind::BlockErase | Kind::CryptographicErase => {
                         Sense::sanitize_in_progress(progress)
                     }
@@ -89,102 +88,67 @@ impl Condition {
 }
 
 impl Plan {
-    /// OVERWRITE's parameter list (SBC-4 §5.23.2): INVERT and OVERWRITE COUNT, INITIALIZATION PATTERN LENGTH, the pattern.
     pub fn overwrite(list: &[u8], block_length: BlockLength, unrestricted_exit: bool) -> Result<Plan, Sense> {
-        let (header, pattern) = list.split_first_chunk::<4>().ok_or(Sense::parameter_list_length_error())?;
-        let [flags, _, high, low] = *header;
-        let (invert, passes) = (flags & 0x80 != 0, flags & 0x1F);
-        if passes == 0 {
-            return Err(Sense::invalid_field_in_parameter_list(0, 4));
-        }
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        if length == 0 || length > block_length.bytes() as usize {
-            return Err(Sense::invalid_field_in_parameter_list(2, None));
-        }
-        if pattern.len() != length {
-            return Err(Sense::invalid_field_in_parameter_list(2, None));
-        }
-        Ok(Plan { kind: Kind::Overwrite { pattern: pattern.into(), passes, invert }, unrestricted_exit, failed: false })
+        Overwrite::parse(list, block_length.bytes())?;
+        Ok(Plan::sanitize(Kind::Overwrite { list: list.into() }, unrestricted_exit))
     }
 
     pub fn sanitize(kind: Kind, unrestricted_exit: bool) -> Plan {
         Plan { kind, unrestricted_exit, failed: false }
     }
 
-    /// FORMAT UNIT's parameter list header (SBC-4 §5.5.2): no defects, no protection, at most a default pattern.
-    /// Answers IMMED.
-    pub fn format(list: &[u8], long_list: bool) -> Result<(Plan, bool), Sense> {
-        let plan = Plan { kind: Kind::Format, unrestricted_exit: false, failed: false };
-        if list.is_empty() {
-            return Ok((plan, false));
-        }
-        let (header_length, length_at) = if long_list { (8, 4) } else { (4, 2) };
-        let header = list.get(..header_length).ok_or(Sense::parameter_list_length_error())?;
-        if header[0] & 0x07 != 0 {
-            return Err(Sense::invalid_field_in_parameter_list(0, 2));
-        }
-        let (options_valid, initialization_pattern, immediate) =
-            (header[1] & 0x80 != 0, header[1] & 0x08 != 0, header[1] & 0x02 != 0);
-        if initialization_pattern {
-            return Err(Sense::invalid_field_in_parameter_list(1, 3));
-        }
-        // "If FOV is set to zero and any other format option bits are not … INVALID FIELD IN PARAMETER LIST."
-        if !options_valid && header[1] & 0x78 != 0 {
-            return Err(Sense::invalid_field_in_parameter_list(1, 7));
-        }
-        if header[length_at..].iter().any(|byte| *byte != 0) {
-            return Err(Sense::invalid_field_in_parameter_list(length_at as u16, None));
-        }
-        Ok((plan, immediate))
+    /// `list`: what came with FMTDATA. Answers IMMED too.
+    pub fn format(list: Option<&[u8]>, long_list: bool, block_length: BlockLength) -> Result<(Plan, bool), Sense> {
+        let FormatUnit { immediate, pattern } = match list {
+            Some(list) => format_unit::parse(list, long_list, block_length.bytes())?,
+            None => FormatUnit::default(),
+        };
+        Ok((Plan::sanitize(Kind::Format { pattern }, false), immediate))
     }
 
-    /// How the bytes of each pass begin, for passes that write a pattern.
-    pub fn patterns(&self, block_length: BlockLength) -> Vec<Vec<u8>> {
-        let Kind::Overwrite { pattern, passes, invert } = &self.kind else { return Vec::new() };
-        let block: Vec<u8> = pattern.iter().copied().cycle().take(block_length.bytes() as usize).collect();
-        (0..*passes)
-            .map(|pass| match *invert && pass % 2 == 1 {
-                true => block.iter().map(|byte| !byte).collect(),
-                false => block.clone(),
-            })
-            .collect()
+    pub fn is_sanitize(&self) -> bool {
+        !matches!(self.kind, Kind::Format { .. })
+    }
+
+    /// One block of each pass, for passes that write data. An error is a record that nobody wrote as it is.
+    pub fn patterns(&self, block_length: BlockLength) -> Result<Vec<Vec<u8>>, Sense> {
+        let length = block_length.bytes();
+        Ok(match &self.kind {
+            Kind::Overwrite { list } => {
+                let overwrite = Overwrite::parse(list, length)?;
+                (0..overwrite.passes()).map(|pass| overwrite.block(pass, length)).collect()
+            }
+            Kind::Format { pattern: Some(pattern) } => {
+                vec![pattern.iter().copied().cycle().take(length as usize).collect()]
+            }
+            Kind::Format { pattern: None } | Kind::BlockErase | Kind::CryptographicErase => Vec::new(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::sense::Asc;
-
-    fn overwrite(list: &[u8]) -> Result<Plan, Asc> {
-        Plan::overwrite(list, BlockLength::B512, false).map_err(|sense| sense.asc)
-    }
-
     #[test]
-    fn overwrite_lists() {
-        let plan = overwrite(&[0x83, 0, 0, 2, 0xAA, 0x0F]).expect("fine");
-        let passes = plan.patterns(BlockLength::B512);
-        assert_eq!(passes.len(), 3);
-        assert_eq!((passes[0].len(), &passes[0][510..]), (512, &[0xAA, 0x0F][..]));
+    fn patterns_fill_a_block_and_invert() {
+        let plan = Plan::overwrite(&[0x83, 0, 0, 2, 0xAA, 0x0F], BlockLength::B512, false).expect("sound");
+        let passes = plan.patterns(BlockLength::B512).expect("it was checked");
+        assert_eq!((passes.len(), passes[0].len(), &passes[0][510..]), (3, 512, &[0xAA, 0x0F][..]));
         assert_eq!((&passes[1][..2], &passes[2][..2]), (&[0x55, 0xF0][..], &[0xAA, 0x0F][..]));
-
-        let refused = Err(Asc::INVALID_FIELD_IN_PARAMETER_LIST);
-        assert_eq!(overwrite(&[0, 0, 0, 1, 0]), refused, "OVERWRITE COUNT 0");
-        assert_eq!(overwrite(&[1, 0, 0, 0, 0]), refused, "no pattern");
-        assert_eq!(overwrite(&[1, 0, 0, 2, 0]), refused, "pattern longer than the list");
-        assert_eq!(overwrite(&[&[1, 0, 2, 1][..], &[0; 513]].concat()), refused, "pattern longer than a block");
-        assert_eq!(overwrite(&[1, 0, 0]), Err(Asc::PARAMETER_LIST_LENGTH_ERROR));
+        let (plan, immediate) =
+            Plan::format(Some(&[0, 0x8A, 0, 0, 0, 1, 0, 1, 7]), false, BlockLength::B512).expect("sound");
+        assert!(immediate && !plan.is_sanitize());
+        assert_eq!(plan.patterns(BlockLength::B512), Ok(vec![vec![7; 512]]));
+        let (plan, immediate) = Plan::format(None, false, BlockLength::B512).expect("sound");
+        assert!(!immediate);
+        assert_eq!(plan.patterns(BlockLength::B512), Ok(vec![]));
     }
 
     #[test]
-    fn format_lists() {
-        let format = |list: &[u8], long| Plan::format(list, long).map(|(_, immediate)| immediate).map_err(|s| s.asc);
-        assert_eq!(format(&[], false), Ok(false));
-        assert_eq!(format(&[0, 0x02, 0, 0], false), Ok(true));
-        assert_eq!(format(&[0, 0x80, 0, 0, 0, 0, 0, 0], true), Ok(false));
-        assert_eq!(format(&[0, 0, 0, 8], false), Err(Asc::INVALID_FIELD_IN_PARAMETER_LIST), "a defect list");
-        assert_eq!(format(&[0, 0x88, 0, 0], false), Err(Asc::INVALID_FIELD_IN_PARAMETER_LIST), "IP");
-        assert_eq!(format(&[0, 0], false), Err(Asc::PARAMETER_LIST_LENGTH_ERROR));
+    fn a_plan_outlives_the_program() {
+        let plan = Plan::overwrite(&[1, 0, 0, 1, 9], BlockLength::B512, true).expect("sound");
+        let kept = serde_json::to_string(&plan).expect("serialised");
+        assert_eq!(serde_json::from_str::<Plan>(&kept).expect("deserialised"), plan);
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::answers::cut;
 use super::attention::Attention;
@@ -10,41 +14,67 @@ use super::nexus::RelativeTargetPort;
 use super::options::{LuOptions, TargetPort};
 use super::persist::{RecordKind, StateError, StateStore, UnitName};
 use super::state::ItlCore;
+use super::statistics::Counter;
 use super::unit::LogicalUnit;
-use crate::block::{BlockDevice, Payload};
+use crate::block::{BlockCount, Payload};
+use crate::scsi::alua::{self, StateCause, TargetPortGroup, TargetPortGroupState};
+use crate::scsi::identifying::{self, InformationReport, InformationType};
 use crate::scsi::inquiry::{ScsiVersion, StandardInquiry};
+use crate::scsi::log::{LogSenseOptions, LogSource, Space, Transfers};
 use crate::scsi::mode::{Medium, ModePages, ModeSelected, ModeSenseOptions, SavedModePages};
 use crate::scsi::opcodes::AsymmetricAccess;
-use crate::scsi::request::Request;
+use crate::scsi::request::{BufferMode, Request};
 use crate::scsi::sense::{Asc, Sense};
+use crate::scsi::timestamp::{self, TimestampOrigin};
 use crate::scsi::vpd::{Identity, PortInfo, Provisioning, VitalProductData};
+use crate::scsi::{buffer, diagnostic};
 
 /// What can be set, but for reservations.
 #[derive(Debug)]
 pub(super) struct Pages {
     modes: ModePages,
     /// Of each target port group.
-    access: BTreeMap<u16, AccessState>,
+    access: BTreeMap<u16, Access>,
+    information: Information,
+    /// SET TIMESTAMP: the timestamp set, in milliseconds, and when.
+    timestamp: Option<(u64, Instant)>,
+    /// Data buffer of WRITE BUFFER. Nothing until it is first written.
+    buffer: Vec<u8>,
 }
 
-/// ASYMMETRIC ACCESS STATE (SPC-5 §6.37).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccessState {
-    ActiveOptimized = 0x0,
-    ActiveNonOptimized = 0x1,
-    Standby = 0x2,
-    Unavailable = 0x3,
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    state: TargetPortGroupState,
+    cause: StateCause,
+}
+
+/// Identifying information, as stored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Information {
+    binary: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Information {
+    fn of(&mut self, kind: InformationType) -> &mut Vec<u8> {
+        match kind {
+            InformationType::Binary => &mut self.binary,
+            InformationType::Text => &mut self.text,
+        }
+    }
 }
 
 impl Pages {
-    pub fn restore(
-        options: &LuOptions,
-        _device: &dyn BlockDevice,
-        store: &StateStore,
-        name: &UnitName,
-    ) -> Result<Pages, StateError> {
+    pub fn restore(options: &LuOptions, store: &StateStore, name: &UnitName) -> Result<Pages, StateError> {
         let saved: SavedModePages = store.read(name, RecordKind::ModePages)?.unwrap_or_default();
-        Ok(Pages { modes: ModePages::restored(options.write_cache, &saved), access: BTreeMap::new() })
+        Ok(Pages {
+            modes: ModePages::restored(options.write_cache, &saved),
+            access: BTreeMap::new(),
+            information: store.read(name, RecordKind::IdentifyingInformation)?.unwrap_or_default(),
+            timestamp: None,
+            buffer: Vec::new(),
+        })
     }
 
     /// Logical unit reset: what was not saved is as it was at power on. Asymmetric access stays (SPC-5 §5.18.2.1).
@@ -54,8 +84,8 @@ impl Pages {
 
     pub fn set_groups(&mut self, groups: impl Iterator<Item = u16>) {
         let before = std::mem::take(&mut self.access);
-        let state = |group| before.get(&group).copied().unwrap_or(AccessState::ActiveOptimized);
-        self.access = groups.map(|group| (group, state(group))).collect();
+        let fresh = Access { state: TargetPortGroupState::ActiveOptimized, cause: StateCause::NoStatus };
+        self.access = groups.map(|group| (group, before.get(&group).copied().unwrap_or(fresh))).collect();
     }
 
     pub fn software_write_protect(&self) -> bool {
@@ -71,7 +101,7 @@ impl Pages {
     }
 
     pub fn all_active(&self) -> bool {
-        self.access.values().all(|state| state.is_active())
+        self.access.values().all(|access| refusal(access.state, AsymmetricAccess::Active).is_none())
     }
 
     /// Does the command run through that port's group?
@@ -82,24 +112,66 @@ impl Pages {
         needed: AsymmetricAccess,
     ) -> Result<(), Sense> {
         let group = ports.iter().find(|port| port.relative == through).map(|port| port.group);
-        let state = group.and_then(|group| self.access.get(&group)).copied().unwrap_or(AccessState::ActiveOptimized);
-        match (state, needed) {
-            (AccessState::ActiveOptimized | AccessState::ActiveNonOptimized, _)
-            | (AccessState::Standby, AsymmetricAccess::Standby | AsymmetricAccess::Unavailable)
-            | (AccessState::Unavailable, AsymmetricAccess::Unavailable) => Ok(()),
-            (AccessState::Standby, AsymmetricAccess::Active) => {
-                Err(Sense::not_ready(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE))
+        let access = group.and_then(|group| self.access.get(&group));
+        access.and_then(|access| refusal(access.state, needed)).map_or(Ok(()), |asc| Err(Sense::not_ready(asc)))
+    }
+
+    fn groups(&self, ports: &[TargetPort]) -> Vec<TargetPortGroup> {
+        let of = |group| ports.iter().filter(move |port| port.group == group).map(|port| port.relative.0).collect();
+        let told = |(group, access): (&u16, &Access)| TargetPortGroup {
+            group: *group,
+            state: access.state,
+            preferred: false,
+            cause: access.cause,
+            ports: of(*group),
+        };
+        self.access.iter().map(told).collect()
+    }
+
+    fn timestamp(&self) -> [u8; 12] {
+        match self.timestamp {
+            Some((set_ms, since)) => {
+                timestamp::report(TimestampOrigin::SetTimestamp, set_ms + since.elapsed().as_millis() as u64)
             }
-            (AccessState::Unavailable, AsymmetricAccess::Active | AsymmetricAccess::Standby) => {
-                Err(Sense::not_ready(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE))
+            None => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                timestamp::report(TimestampOrigin::Outside, now.as_millis() as u64)
             }
         }
     }
 }
 
-impl AccessState {
-    fn is_active(self) -> bool {
-        matches!(self, AccessState::ActiveOptimized | AccessState::ActiveNonOptimized)
+/// Why a group in that state does not run a command that needs another (SPC-5 §5.17.2.4).
+fn refusal(state: TargetPortGroupState, needed: AsymmetricAccess) -> Option<Asc> {
+    match state {
+        TargetPortGroupState::ActiveOptimized
+        | TargetPortGroupState::ActiveNonOptimized
+        | TargetPortGroupState::LogicalBlockDependent => None,
+        TargetPortGroupState::Standby => (needed == AsymmetricAccess::Active)
+            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE),
+        TargetPortGroupState::Unavailable | TargetPortGroupState::Offline => (needed != AsymmetricAccess::Unavailable)
+            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE),
+        TargetPortGroupState::Transitioning => (needed != AsymmetricAccess::Unavailable)
+            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION),
+    }
+}
+
+/// What of a parameter list's length can be refused before the list is asked for.
+pub(super) fn check_list_length(request: Request) -> Result<(), Sense> {
+    match request {
+        Request::WriteBuffer { mode: BufferMode::EchoBuffer, parameter_list_length, .. } => {
+            buffer::check_echo_write(parameter_list_length)
+        }
+        Request::WriteBuffer { buffer_id, offset, parameter_list_length, .. } => {
+            buffer::check_data_write(buffer_id, offset, parameter_list_length)
+        }
+        Request::SetIdentifyingInformation { information_type, parameter_list_length } => {
+            identifying::check_length(InformationType::new(information_type)?, parameter_list_length)
+        }
+        Request::SendDiagnostic { self_test_code, parameter_list_length, .. } => {
+            diagnostic::check(self_test_code, parameter_list_length)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -108,7 +180,7 @@ impl LogicalUnit {
         Medium {
             blocks: self.device.capacity().0,
             block_length: self.device.block_length().bytes(),
-            write_protected: self.options.read_only || self.device.capabilities().read_only,
+            write_protected: self.is_read_only(),
         }
     }
 
@@ -155,7 +227,7 @@ impl LogicalUnit {
     }
 
     /// Commands without Data-Out that read a page.
-    pub(super) fn page(&self, _core: &ItlCore, request: Request) -> Outcome {
+    pub(super) fn page(&self, core: &ItlCore, request: Request) -> Outcome {
         match request {
             Request::ModeSense {
                 long_header,
@@ -177,18 +249,104 @@ impl LogicalUnit {
                 let data = self.state.lock().pages.modes.sense(&options, &self.medium())?;
                 Ok(cut(data, allocation_length))
             }
+            Request::LogSense { control, page, subpage, parameter_pointer, allocation_length } => {
+                let options = LogSenseOptions { control, page, subpage, parameter_pointer };
+                Ok(cut(self.log().sense(&options)?, allocation_length))
+            }
+            Request::ReportTargetPortGroups { extended_header, allocation_length } => {
+                let state = self.state.lock();
+                let groups = state.pages.groups(&state.target_ports);
+                Ok(cut(alua::report_target_port_groups(&groups, extended_header), allocation_length))
+            }
+            Request::ReportIdentifyingInformation { information_type, allocation_length } => {
+                let data = match InformationReport::new(information_type)? {
+                    InformationReport::Supported => identifying::report_supported(),
+                    InformationReport::Information(kind) => {
+                        identifying::report(self.state.lock().pages.information.of(kind))
+                    }
+                };
+                Ok(cut(data, allocation_length))
+            }
+            Request::ReportTimestamp { allocation_length } => {
+                Ok(cut(self.state.lock().pages.timestamp().into(), allocation_length))
+            }
+            Request::ReadBuffer { mode, buffer_id, offset, allocation_length } => {
+                self.read_buffer(core, mode, buffer_id, offset).map(|data| cut(data, allocation_length))
+            }
+            // `answers` and `parameters` have the others; a request here was routed wrongly by us.
             _ => Err(Sense::invalid_opcode()),
         }
     }
 
+    fn log(&self) -> LogSource {
+        let statistics = &self.statistics;
+        let transfers = |commands: &Counter, bytes: &Counter| Transfers {
+            commands: commands.get(),
+            bytes: bytes.get(),
+            errors: None,
+        };
+        let space = |used: BlockCount| Space { capacity: self.device.capacity().0, used: used.0 };
+        LogSource {
+            block_length: self.device.block_length().bytes(),
+            read: transfers(&statistics.reads, &statistics.read),
+            write: transfers(&statistics.writes, &statistics.written),
+            space: self.device.used().filter(|_| self.options.thin).map(space),
+        }
+    }
+
+    fn read_buffer(&self, core: &ItlCore, mode: BufferMode, buffer_id: u8, offset: u32) -> Result<Vec<u8>, Sense> {
+        match mode {
+            BufferMode::Descriptor => Ok(buffer::descriptor(buffer_id).into()),
+            BufferMode::EchoBufferDescriptor => Ok(buffer::echo_descriptor().into()),
+            BufferMode::Data => {
+                buffer::check_data_read(buffer_id, offset)?;
+                let mut data = self.state.lock().pages.buffer.clone();
+                data.resize(buffer::DATA_BUFFER_BYTES as usize, 0);
+                Ok(data.split_off(offset as usize))
+            }
+            // SPC-5 §6.20.8: without a WRITE BUFFER before it by this nexus, COMMAND SEQUENCE ERROR.
+            BufferMode::EchoBuffer => {
+                let echo = self.state.lock().member(core).and_then(|member| member.echo.clone());
+                echo.map(Into::into).ok_or(Sense::illegal_request(Asc::COMMAND_SEQUENCE_ERROR))
+            }
+        }
+    }
+
     /// Commands that set one.
-    pub(super) async fn set_page(self: &Arc<LogicalUnit>, core: &ItlCore, request: Request, list: &[u8]) -> Outcome {
+    pub(super) async fn set_page(self: &Arc<LogicalUnit>, core: &ItlCore, request: Request, list: Bytes) -> Outcome {
         match request {
             Request::ModeSelect { long_header, page_format, save_pages, .. } => {
-                self.mode_select(core, list, long_header, page_format, save_pages).await
+                self.mode_select(core, &list, long_header, page_format, save_pages).await?;
             }
-            _ => Err(Sense::invalid_opcode()),
+            Request::SetTargetPortGroups { .. } => self.set_target_port_groups(core, &list)?,
+            Request::SetIdentifyingInformation { information_type, .. } => {
+                self.set_information(core, InformationType::new(information_type)?, &list).await?;
+            }
+            Request::SetTimestamp { .. } => {
+                if let Some(timestamp_ms) = timestamp::parse(&list)? {
+                    let mut state = self.state.lock();
+                    state.pages.timestamp = Some((timestamp_ms, Instant::now()));
+                    state.raise_others(core, Attention::TimestampChanged);
+                }
+            }
+            // The default self-test: the device answers.
+            Request::SendDiagnostic { .. } => {}
+            Request::WriteBuffer { mode: BufferMode::EchoBuffer, .. } => {
+                if let Some(member) = self.state.lock().member(core) {
+                    member.echo = Some(list);
+                }
+            }
+            Request::WriteBuffer { offset, .. } => {
+                let (at, pages) = (offset as usize, &mut self.state.lock().pages);
+                let end = at + list.len();
+                if pages.buffer.len() < end {
+                    pages.buffer.resize(end, 0);
+                }
+                pages.buffer[at..end].copy_from_slice(&list);
+            }
+            _ => return Err(Sense::invalid_opcode()),
         }
+        Ok(Payload::default())
     }
 
     async fn mode_select(
@@ -198,7 +356,7 @@ impl LogicalUnit {
         long_header: bool,
         page_format: bool,
         save_pages: bool,
-    ) -> Outcome {
+    ) -> Result<(), Sense> {
         let medium = self.medium();
         let saved = {
             let mut state = self.state.lock();
@@ -211,14 +369,52 @@ impl LogicalUnit {
             self.settle(&state);
             save.then(|| state.pages.modes.saved())
         };
-        if let Some(saved) = saved
-            && let Err(error) =
-                self.with_store(move |store, name| store.write(name, RecordKind::ModePages, &saved)).await
-        {
-            tracing::error!(lu = %self.options.name, %error, "mode pages not saved");
-            return Err(Sense::hardware_error());
+        let Some(saved) = saved else { return Ok(()) };
+        self.keep(move |store, name| store.write(name, RecordKind::ModePages, &saved)).await
+    }
+
+    /// Explicit asymmetric access: taken over at once, there is nothing to wait for. Others learn by 2Ah/06h.
+    fn set_target_port_groups(&self, core: &ItlCore, list: &[u8]) -> Result<(), Sense> {
+        let mut state = self.state.lock();
+        let groups: Vec<u16> = state.pages.access.keys().copied().collect();
+        let mut changed = false;
+        for (group, wanted) in alua::parse_set_target_port_groups(list, &groups)? {
+            let set = Access { state: wanted, cause: StateCause::SetTargetPortGroups };
+            changed |= state.pages.access.insert(group, set).is_some_and(|before| before.state != wanted);
         }
-        Ok(Payload::default())
+        if changed {
+            state.raise_others(core, Attention::AsymmetricAccessChanged);
+        }
+        self.settle(&state);
+        Ok(())
+    }
+
+    async fn set_information(
+        self: &Arc<LogicalUnit>,
+        core: &ItlCore,
+        kind: InformationType,
+        list: &[u8],
+    ) -> Result<(), Sense> {
+        let bytes = identifying::parse(kind, list)?.to_vec();
+        let mut information = self.state.lock().pages.information.clone();
+        *information.of(kind) = bytes;
+        let kept = information.clone();
+        self.keep(move |store, name| store.write(name, RecordKind::IdentifyingInformation, &kept)).await?;
+        let mut state = self.state.lock();
+        state.pages.information = information;
+        state.raise_others(core, Attention::IdentifyingInformationChanged);
+        Ok(())
+    }
+
+    /// Make it durable, or say that it is not.
+    async fn keep(
+        self: &Arc<LogicalUnit>,
+        work: impl FnOnce(&StateStore, &UnitName) -> Result<(), StateError> + Send + 'static,
+    ) -> Result<(), Sense> {
+        self.with_store(work).await.map_err(|error| {
+            tracing::error!(lu = %self.options.name, %error, "not recorded");
+            Sense::hardware_error()
+        })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn execute(
             unit.refusal(done)
         });
     }
-    later(unit.clone(), async move { unit.set_page(&core, request, &list).await })
+    later(unit.clone(), async move { unit.set_page(&core, request, list).await })
 }
 
 /// Propose, make durable, take over, tell the others, abort what PREEMPT AND ABORT aborts.

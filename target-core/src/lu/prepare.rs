@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::command::CommandComplete;
 use super::inventory::LunInventory;
 use super::itl::ItlNexus;
+use super::pages;
 use super::prepared::{Prepared, Work};
 use super::state::ItlCore;
 use super::unit::LogicalUnit;
@@ -112,7 +113,7 @@ impl LogicalUnit {
         // Leaving failure mode writes nothing.
         let exit = matches!(request, Request::Sanitize { action: SanitizeAction::ExitFailureMode, .. });
         if operation.writes_medium() && !exit {
-            match self.options.read_only || self.device.capabilities().read_only {
+            match self.is_read_only() {
                 true => return Err(Sense::write_protected().into()),
                 false if state.pages.software_write_protect() => return Err(Sense::software_write_protected().into()),
                 false => {}
@@ -203,7 +204,7 @@ impl LogicalUnit {
                     true => expected_data_out.clamp(parameter_list_length.into(), FORMAT_LIST_BYTES_MAX),
                     false => 0,
                 };
-                run(Work::Format { long_list }, data_out, 0)
+                run(Work::Format { list: format_data, long_list }, data_out, 0)
             }
             Request::Sanitize { action, immediate, unrestricted_exit, parameter_list_length } => {
                 let list_max = 4 + block;
@@ -224,6 +225,7 @@ impl LogicalUnit {
                 run(Work::StartStop { load_eject, start, flush: !no_flush && !immediate }, 0, 0)
             }
             Request::ExtendedCopy { lid4, parameter_list_length } => {
+                parameter_list(parameter_list_length)?;
                 run(Work::ExtendedCopy { lid4, inventory: inventory.clone() }, parameter_list_length.into(), 0)
             }
             Request::ModeSelect { parameter_list_length, .. }
@@ -233,6 +235,8 @@ impl LogicalUnit {
             | Request::SetTimestamp { parameter_list_length }
             | Request::SendDiagnostic { parameter_list_length, .. }
             | Request::WriteBuffer { parameter_list_length, .. } => {
+                pages::check_list_length(request)?;
+                parameter_list(parameter_list_length)?;
                 run(Work::Parameters { request, length: parameter_list_length }, parameter_list_length.into(), 0)
             }
             Request::TestUnitReady => Ok(Step::Done(CommandComplete::good())),
@@ -287,5 +291,15 @@ impl LogicalUnit {
     }
 }
 
+/// Longer lists than any command has a use for are refused before they are asked for.
+fn parameter_list(length: u32) -> Result<(), Sense> {
+    match length > PARAMETER_LIST_BYTES_MAX {
+        true => Err(Sense::parameter_list_length_error()),
+        false => Ok(()),
+    }
+}
+
+/// The data buffer of WRITE BUFFER is the largest; registrations with SPEC_I_PT, and copies, have lists of some KiB.
+const PARAMETER_LIST_BYTES_MAX: u32 = 64 << 10;
 /// FORMAT UNIT has no PARAMETER LIST LENGTH; more than this is no list of ours.
 const FORMAT_LIST_BYTES_MAX: u64 = 4096;

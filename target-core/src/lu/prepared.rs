@@ -49,6 +49,8 @@ pub(super) enum Work {
         immediate: bool,
     },
     Format {
+        /// FMTDATA
+        list: bool,
         long_list: bool,
     },
     Sanitize {
@@ -108,7 +110,9 @@ impl Prepared {
             },
             Work::GetLbaStatus { extent, allocation_length } => status::get_lba_status(unit, extent, allocation_length),
             Work::Synchronize { extent, immediate } => read::synchronize(unit, extent, immediate),
-            Work::Format { long_list } => background::format(unit, data_out.contiguous(), long_list),
+            Work::Format { list, long_list } => {
+                background::format(unit, list.then(|| data_out.contiguous()), long_list)
+            }
             Work::Sanitize { action, immediate, unrestricted_exit, parameter_list_length } => {
                 if data_out.len() != u64::from(parameter_list_length) {
                     return Eventually::Now(unit.refuse(Sense::parameter_list_length_error()));
@@ -116,7 +120,9 @@ impl Prepared {
                 background::sanitize(unit, action, immediate, unrestricted_exit, data_out.contiguous())
             }
             Work::StartStop { load_eject, start, flush } => start_stop(unit, core, load_eject, start, flush),
-            Work::ExtendedCopy { lid4, inventory } => copy_end::extended_copy(unit, core, inventory, lid4, data_out),
+            Work::ExtendedCopy { lid4, inventory } => {
+                copy_end::extended_copy(unit, core, inventory, lid4, length, data_out)
+            }
             Work::Parameters { request, length } => parameters::execute(unit, core, request, length, data_out),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use super::attention::{Attention, Attentions};
 use super::nexus::{InitiatorPort, Nexus, NexusName};
 use super::operation::Condition;
@@ -42,6 +44,8 @@ pub(super) struct Member {
     pub attentions: Attentions,
     /// PREVENT ALLOW MEDIUM REMOVAL
     pub prevents_removal: bool,
+    /// What WRITE BUFFER echoed last. Nothing: none did.
+    pub echo: Option<Bytes>,
 }
 
 impl Member {
@@ -97,8 +101,13 @@ impl State {
             self.known.insert(nexus.name.clone());
         }
         let core = Arc::new(ItlCore { id, nexus, attention: AtomicBool::new(false) });
-        let mut member =
-            Member { core: core.clone(), orders, attentions: Attentions::default(), prevents_removal: false };
+        let mut member = Member {
+            core: core.clone(),
+            orders,
+            attentions: Attentions::default(),
+            prevents_removal: false,
+            echo: None,
+        };
         member.raise(if known { Attention::NexusLoss } else { Attention::PowerOn });
         self.members.insert(id, member);
         core

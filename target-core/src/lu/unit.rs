@@ -76,10 +76,14 @@ impl LogicalUnit {
         };
         let condition = match store.read::<Plan>(&record, RecordKind::Sanitize)? {
             Some(Plan { failed: true, unrestricted_exit, .. }) => Condition::Failed { unrestricted_exit },
+            // A record that says what cannot be done: no medium must pass for sanitized because of it.
+            Some(plan) if plan.patterns(device.block_length()).is_err() => {
+                Condition::Failed { unrestricted_exit: plan.unrestricted_exit }
+            }
             Some(plan) => Condition::Running { plan, progress: Arc::default() },
             None => Condition::Idle,
         };
-        let pages = Pages::restore(&options, &*device, &store, &record)?;
+        let pages = Pages::restore(&options, &store, &record)?;
         let limits = BlockLimits::new(
             device.block_length().bytes(),
             options.physical_block_exponent,
@@ -146,10 +150,14 @@ impl LogicalUnit {
 
     /// Publish what the command path reads without the lock. After every change of the state, before the lock is let go.
     pub(super) fn settle(&self, state: &State) {
-        let exceptional = state.exceptional(self.options.read_only || self.device.capabilities().read_only);
+        let exceptional = state.exceptional(self.is_read_only());
         self.exceptional.store(exceptional, Ordering::Release);
         self.write_cache.store(state.pages.write_cache(), Ordering::Release);
         self.descriptor_sense.store(state.pages.descriptor_sense(), Ordering::Release);
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.options.read_only || self.device.capabilities().read_only
     }
 
     pub(super) fn is_exceptional(&self, bits: u32) -> bool {

@@ -6,6 +6,7 @@ mod attentions;
 mod background;
 mod copy;
 mod medium;
+mod pages;
 mod provisioning;
 mod reads_and_writes;
 mod reservations;
