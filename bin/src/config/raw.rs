@@ -83,6 +83,7 @@ pub struct RawVolume {
     pub removable: Option<bool>,
     pub read_only: Option<bool>,
     pub write_cache: Option<bool>,
+    pub long_cdbs: Option<bool>,
     pub serial: Option<String>,
     pub uuid: Option<String>,
     pub naa: Option<String>,

@@ -63,6 +63,7 @@ pub fn volume(
         removable: raw.removable.unwrap_or(false),
         read_only: raw.read_only.unwrap_or(false),
         write_cache: raw.write_cache.unwrap_or(true),
+        long_cdbs: raw.long_cdbs.unwrap_or(false),
         identity,
         scsi_version,
         rotation,

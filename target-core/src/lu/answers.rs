@@ -51,7 +51,8 @@ impl LogicalUnit {
                 Ok(Bytes::from(self.copies.receive(&core.nexus, action, allocation_length)?).into())
             }
             Request::ReportSupportedOpcodes { options, timeouts, allocation_length } => {
-                cut(opcodes::report_supported_operation_codes(options, timeouts)?, allocation_length)
+                let long_cdbs = self.options.long_cdbs;
+                cut(opcodes::report_supported_operation_codes(options, timeouts, long_cdbs)?, allocation_length)
             }
             Request::ReportSupportedTaskManagement { extended, allocation_length } => {
                 cut(opcodes::report_supported_task_management_functions(extended), allocation_length)

@@ -35,6 +35,8 @@ pub struct LuOptions {
     /// RMB: the medium can be ejected and loaded.
     pub removable: bool,
     pub read_only: bool,
+    /// Commands with CDBs of more than 16 bytes.
+    pub long_cdbs: bool,
     /// WCE by default.
     pub write_cache: bool,
 }
@@ -57,6 +59,7 @@ impl LuOptions {
             thin: false,
             removable: false,
             read_only: false,
+            long_cdbs: false,
             write_cache: true,
         }
     }

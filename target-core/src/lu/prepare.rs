@@ -77,6 +77,9 @@ impl ItlNexus {
             }
         }
         let (operation, request) = opcodes::parse(cdb)?;
+        if operation.is_long() && !unit.options.long_cdbs {
+            return Err(Sense::invalid_opcode().into());
+        }
         if unit.is_exceptional(u32::MAX) {
             unit.permit(core, operation, &request)?;
         }

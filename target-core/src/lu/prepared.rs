@@ -81,6 +81,12 @@ impl Prepared {
         self.data_out
     }
 
+    /// The command only starts and watches something that goes on by itself (FORMAT UNIT, SANITIZE): aborting it need not
+    /// wait for that to end.
+    pub fn is_watch(&self) -> bool {
+        matches!(self.work, Work::Format { .. } | Work::Sanitize { .. })
+    }
+
     /// Bytes the command may return at most: room to reserve in the buffer.
     pub fn data_in_length(&self) -> u64 {
         self.data_in
@@ -136,11 +142,12 @@ fn start_stop(
     start: bool,
     flush: bool,
 ) -> Eventually<CommandComplete> {
-    if start {
-        return Eventually::Now(unit.complete(if load_eject { load(&unit, &core) } else { started(&unit) }));
-    }
+    // PREVENT keeps the medium in its place: an ejected one is not loaded either.
     if load_eject && unit.state.lock().removal_prevented() {
         return Eventually::Now(unit.refuse(Sense::medium_removal_prevented()));
+    }
+    if start {
+        return Eventually::Now(unit.complete(if load_eject { load(&unit, &core) } else { started(&unit) }));
     }
     media::later(unit.clone(), async move {
         let whole = Extent::new(crate::block::Lba(0), unit.device.capacity(), unit.device.capacity())

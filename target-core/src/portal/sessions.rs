@@ -144,14 +144,6 @@ impl Sessions {
     pub fn all(&self) -> Vec<Arc<SessionHandle>> {
         self.by_key.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
-
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
 }
 
 impl Drop for Registration {
@@ -185,7 +177,7 @@ mod tests {
         let first_id = first.handle.id;
         drop(first);
         assert_ne!(second.await.expect("no panic"), first_id);
-        assert!(sessions.is_empty(), "both are gone");
+        assert!(sessions.all().is_empty(), "both are gone");
     }
 
     #[tokio::test]

@@ -322,6 +322,7 @@ fn lu_options(volume: &VolumeConfig, name: &VolumeName, state: &StateStore) -> R
         removable: volume.removable,
         read_only: volume.read_only,
         write_cache: volume.write_cache,
+        long_cdbs: volume.long_cdbs,
         identity: plain.identity,
         name: plain.name,
         lowest_aligned: plain.lowest_aligned,

@@ -90,6 +90,8 @@ pub struct VolumeConfig {
     pub read_only: bool,
     /// WCE at power on.
     pub write_cache: bool,
+    /// READ(32) and its kin. Off unless asked for: libiscsi, and QEMU with it, can't read the list of commands that has them.
+    pub long_cdbs: bool,
     pub identity: Identity,
     pub scsi_version: ScsiVersion,
     pub rotation: Rotation,
@@ -271,6 +273,7 @@ impl VolumeConfig {
             removable: false,
             read_only: false,
             write_cache: true,
+            long_cdbs: false,
             identity: Identity::default(),
             scsi_version: ScsiVersion::Spc4,
             rotation: Rotation::NonRotating,

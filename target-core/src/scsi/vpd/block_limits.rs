@@ -99,7 +99,7 @@ pub(super) fn encode(data: &VitalProductData, page: &mut Page) {
 const UGAVALID: u32 = 1 << 31;
 
 /// One command's data, all of which is in memory at once.
-const TRANSFER_BYTES_MAX: u32 = 16 << 20;
+const TRANSFER_BYTES_MAX: u32 = 32 << 20;
 /// Past it a command gains nothing.
 const TRANSFER_BYTES_OPTIMAL: u32 = 1 << 20;
 /// Bounds how long one WRITE SAME of data can take.
