@@ -33,6 +33,7 @@ async fn compare_and_write_wants_its_length_exactly() {
     for blocks in [1, 3] {
         assert_eq!(session.send(&compare_and_write(0, blocks), &[0; 4 * BLOCK]).await, Answer::Check(5, 0x0E, 3));
     }
+    assert_eq!(session.send(&compare_and_write(0, 0), &[0; 2 * BLOCK]).await, Answer::Check(5, 0x24, 0), "256 as 0");
 }
 
 #[tokio::test]

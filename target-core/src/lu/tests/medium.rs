@@ -31,6 +31,10 @@ async fn any_nexus_prevents_removal_and_its_loss_allows_it() {
     assert_eq!(session.run(&EJECT).await, PREVENTED, "another's prevention stays");
     drop(other);
     assert_eq!(session.run(&EJECT).await, GOOD);
+    assert_eq!(session.run(&PREVENT).await, GOOD);
+    assert_eq!(session.run(&LOAD).await, PREVENTED);
+    assert_eq!(session.run(&ALLOW).await, GOOD);
+    assert_eq!(session.run(&LOAD).await, GOOD);
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ async fn write_same_repeats_zeroes_and_unmaps() {
     assert_eq!(session.run(&cdb10(0x28, 0, 5, 1)).await, Answer::Good(vec![0; BLOCK]));
     assert_eq!(session.send(&cdb16(0x93, 0x08, 4, 8), &[]).await, GOOD, "UNMAP and no Data-Out");
     assert_eq!(session.run(&cdb10(0x28, 0, 4, 8)).await, Answer::Good(vec![0; 8 * BLOCK]));
+    session.send(&cdb10(0x2A, 0, 4, 8), &[1; 8 * BLOCK]).await;
+    assert_eq!(session.send(&cdb10(0x41, 0x08, 4, 8), &[0xFF; BLOCK]).await, GOOD, "UNMAP whatever the block is");
+    assert_eq!(session.run(&cdb10(0x28, 0, 4, 8)).await, Answer::Good(vec![0; 8 * BLOCK]));
     assert_eq!(session.send(&cdb10(0x41, 0, 8190, 0), &[9; BLOCK]).await, GOOD, "0 blocks are all to the end");
     assert_eq!(session.run(&cdb10(0x28, 0, 8190, 2)).await, Answer::Good(vec![9; 2 * BLOCK]));
 }
