@@ -344,8 +344,9 @@ pub const MAX_OUTSTANDING_R2T: u16 = 8;
 /// Commands. The kernel initiator's default cmds_max is 128.
 pub const QUEUE_DEPTH: u32 = 128;
 
-/// Twice as long as open-iscsi waits (5 s), so that its NOPs usually spare us ours.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Well above the 5 s of open-iscsi, so that its NOPs usually spare us ours.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A host that says nothing for half a minute altogether has lost its path; its commands hold memory.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Programs on libiscsi look at their socket only while they wait for a command, and may sleep a minute in between. A host
+/// that is gone is found out by TCP long before where commands are outstanding.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
