@@ -8,6 +8,7 @@ use super::read_failed;
 use crate::block::{Eventually, Extent};
 use crate::lu::command::CommandComplete;
 use crate::lu::device_error::{self, Direction};
+use crate::lu::gate::Shared;
 use crate::lu::unit::LogicalUnit;
 use crate::scsi::sense::Sense;
 
@@ -17,10 +18,22 @@ pub(crate) fn read(unit: Arc<LogicalUnit>, extent: Extent, buffer: BytesMut) -> 
     if extent.is_empty() {
         return Eventually::Now(CommandComplete::good());
     }
-    unit.clone()
-        .device
-        .read(extent, buffer)
-        .map(move |data| unit.complete(data.map(Into::into).map_err(read_failed(extent))))
+    // "An atomic write command … shall be … atomic with respect to … read operations" (SBC-4 §4.29): a read does not run beside
+    // one.
+    match unit.gate.try_share() {
+        Some(pass) => read_inside(unit, pass, extent, buffer),
+        None => Eventually::later(async move {
+            let pass = unit.gate.share().await;
+            read_inside(unit, pass, extent, buffer).await
+        }),
+    }
+}
+
+fn read_inside(unit: Arc<LogicalUnit>, pass: Shared, extent: Extent, buffer: BytesMut) -> Eventually<CommandComplete> {
+    unit.clone().device.read(extent, buffer).map(move |data| {
+        drop(pass);
+        unit.complete(data.map(Into::into).map_err(read_failed(extent)))
+    })
 }
 
 /// The whole cache: finer is not worth telling apart. IMMED: "return status as soon as the CDB has been validated".

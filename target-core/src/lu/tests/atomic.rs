@@ -87,3 +87,22 @@ async fn count_up(session: Session, times: usize) {
         }
     }
 }
+
+/// A WRITE ATOMIC that the device holds keeps reads waiting; plain reads beside plain writes do not wait.
+#[tokio::test]
+async fn a_read_does_not_run_beside_an_atomic_write() {
+    let device = Arc::new(SlowDevice::new(memory()));
+    let fixture = Fixture::with(options(), device.clone(), StateStore::memory());
+    let (writer, reader) = (fixture.session("a"), fixture.session("b"));
+    device.hold(&[Operation::Write]);
+    let write = tokio::spawn(async move { writer.send(&write_atomic(0, 8), &[9; 8 * BLOCK]).await });
+    device.until_waiting(1).await;
+    let read = tokio::spawn(async move { reader.run(&cdb10(0x28, 0, 0, 8)).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!read.is_finished(), "the atomic write is still going on");
+    device.release();
+    assert_eq!(write.await.expect("no panic"), GOOD);
+    assert_eq!(read.await.expect("no panic"), Answer::Good(vec![9; 8 * BLOCK]));
+}
