@@ -2,11 +2,13 @@
 """Debian's iscsi-test-cu against the daemon: no failure, and every test whole in at least one run.
 
 No one logical unit can satisfy every test (a read-only one fails the writers, SPC-3 and SPC-4 exclude each other), hence several runs:
-  A  read-write, thin, 512e, removable, SPC-4, 768 MiB, CHAP name 0x…, two portals: everything
+  A  read-write, thin, removable, SPC-4, 768 MiB, CHAP name 0x…, two portals: everything
   B  the same with CHAP name 0b…: the CHAP suite, where the tool has one
   C  read-only: suite ReadOnly
   D  SPC-3: suite ExtendedCopy
   E  the first again, iSCSITMF.LUNResetSimpleAsync alone: early-response.c says why
+  F, G, …  512-byte logical in 4096-byte physical blocks: the suites with tests that ask for that. Not in A, because there
+     GetLBAStatus.UnmapSingle of libiscsi 1.19.0 asks for the status of block n + 1, and wants to hear of block n + 8.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import transcript as reading
 
 TESTS_AT_LEAST = 230  # what Debian 12's tool lists; a shorter list means that it is not the tool we know
 SECRET = "correct-horse-1"
+EMULATED_SUITES = ["CompareAndWrite", "WriteSame10", "WriteSame16", "Unmap", "ReadCapacity16"]
 
 
 def run_tool(tool, urls, tests, log, timeout_s, preload=None):
@@ -48,15 +51,17 @@ node: suite
 state_dir: {folder}/state
 portals: [{", ".join(f'"127.0.0.1:{port}"' for port in ports)}]
 volumes:
-  everything: {{ file: {folder}/a.img, size: 768MiB, block_size: 512, physical_block_size: 4096, thin: true, removable: true, scsi_version: spc-4 }}
-  names:      {{ file: {folder}/b.img, size: 768MiB, block_size: 512, physical_block_size: 4096, thin: true, removable: true, scsi_version: spc-4 }}
+  everything: {{ file: {folder}/a.img, size: 768MiB, block_size: 512, physical_block_size: 512, thin: true, removable: true, scsi_version: spc-4 }}
+  names:      {{ file: {folder}/b.img, size: 768MiB, block_size: 512, physical_block_size: 512, thin: true, removable: true, scsi_version: spc-4 }}
   protected:  {{ file: {folder}/c.img, size: 768MiB, block_size: 512, read_only: true }}
+  emulated:   {{ file: {folder}/e.img, size: 768MiB, block_size: 512, physical_block_size: 4096, thin: true, removable: true, scsi_version: spc-4 }}
   old:        {{ file: {folder}/d.img, size: 768MiB, block_size: 512, thin: true, scsi_version: spc-3 }}
 targets:
   {lab.IQN}:a: {{ initiators: ["*"], auth: {chap("0xhexname")}, luns: {{ 0: everything }} }}
   {lab.IQN}:b: {{ initiators: ["*"], auth: {chap("0bBASE64n")}, luns: {{ 0: names }} }}
   {lab.IQN}:c: {{ initiators: ["*"], luns: {{ 0: protected }} }}
   {lab.IQN}:d: {{ initiators: ["*"], luns: {{ 0: old }} }}
+  {lab.IQN}:e: {{ initiators: ["*"], luns: {{ 0: emulated }} }}
 """
 
 
@@ -68,7 +73,7 @@ def main():
     parser.add_argument("--keep", help="folder for the transcripts")
     args = parser.parse_args()
 
-    tally = lab.Tally("libiscsi: Debian's target suite, five runs")
+    tally = lab.Tally("libiscsi: Debian's target suite, several runs")
     need_tool(args.tool)
     lines = subprocess.run([args.tool, "--list"], capture_output=True, text=True).stdout
     expected = reading.listed(lines)
@@ -77,7 +82,7 @@ def main():
         keep.mkdir(parents=True, exist_ok=True)
         ports = [lab.free_port(), lab.free_port()]
         (folder / "state").mkdir()
-        for image in "abcd":
+        for image in "abcde":
             with open(folder / f"{image}.img", "wb") as f:
                 f.truncate(768 << 20)
         url = lambda run, user, port: f"iscsi://{user + '%' + SECRET + '@' if user else ''}127.0.0.1:{port}/{lab.IQN}:{run}/0"
@@ -88,6 +93,8 @@ def main():
             "D": ("ALL.ExtendedCopy", [url("d", None, port) for port in ports]),
             "E": ("ALL.iSCSITMF.LUNResetSimpleAsync", [url("a", "0xhexname", port) for port in ports]),
         }
+        for run, name in zip("FGHIJ", EMULATED_SUITES):
+            runs[run] = (f"ALL.{name}", [url("e", None, port) for port in ports])
         if not any(name.startswith("iSCSICHAP.") for name in expected):
             # Debian 12's tool has no such suite: show at least that the name is accepted and the LUN usable.
             runs["B"] = ("ALL.TestUnitReady", runs["B"][1])
