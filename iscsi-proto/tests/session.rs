@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use iscsi_proto::pdu::{
     Cdb, DataOut, NopIn, NopOut, Pdu, PduFault, R2t, RawPdu, Reject, RejectReason, Residual, Response, ScsiCommand,
-    ScsiResponse, ScsiStatus, TaskAttribute,
+    ScsiResponse, ScsiStatus, TaskAttribute, TaskManagementFunction, TaskManagementRequest, TaskManagementResponseCode,
 };
 use iscsi_proto::session::keepalive::KeepaliveTimes;
 use iscsi_proto::session::transfer::TransferFault;
@@ -374,10 +374,85 @@ fn an_aborted_command_says_nothing_more() {
     peer.target.respond(itt(1), good(1024));
     assert!(peer.responses().is_empty());
     peer.data_out(1, tag, 0, 0, 1024, true);
-    assert_eq!(peer.reject().reason, RejectReason::INVALID_PDU_FIELD);
-    assert!(peer.target.abort_unseen(CmdSn(11)), "a command that never came");
+    assert_eq!(peer.responses(), [], "what was on its way is no one's");
+    assert!(!peer.target.abort_unseen(&abort_task(11, 11)), "not before the request itself");
+    assert!(peer.target.abort_unseen(&abort_task(11, 12)), "a command that never came");
     peer.command(2, 12, |_| {});
-    assert_eq!(peer.commands(), [1, 2], "11 counts as received");
+    assert_eq!(peer.commands(), [2], "11 counts as received, and nothing is told of 1");
+}
+
+fn abort_task(ref_cmd_sn: u32, cmd_sn: u32) -> TaskManagementRequest {
+    TaskManagementRequest {
+        immediate: true,
+        function: TaskManagementFunction::ABORT_TASK,
+        lun: Lun::ZERO,
+        initiator_task_tag: itt(99),
+        referenced_task_tag: itt(1),
+        cmd_sn: CmdSn(cmd_sn),
+        exp_stat_sn: ExpStatSn(100),
+        ref_cmd_sn: CmdSn(ref_cmd_sn),
+        exp_data_sn: DataSn(0),
+    }
+}
+
+#[test]
+fn a_command_aborted_before_its_turn_never_comes() {
+    let mut peer = Peer::new(settings());
+    for (tag, cmd_sn) in [(1, 11), (2, 12)] {
+        peer.command(tag, cmd_sn, |_| {});
+    }
+    assert!(peer.target.abort_early(|task, _| task == itt(1)));
+    assert!(!peer.target.abort_early(|task, _| task == itt(1)), "once");
+    peer.command(3, 10, |_| {});
+    assert_eq!(peer.commands(), [3, 2]);
+}
+
+#[test]
+fn a_command_aborted_before_it_was_taken_up_is_not() {
+    let mut peer = Peer::new(settings());
+    peer.write(1, 10, 512, 512, true);
+    assert!(peer.target.abort(itt(1)));
+    peer.write(1, 11, 1024, 1024, true);
+    let Some(Event::Command(arrived)) = peer.target.poll_event() else { panic!("a command") };
+    assert_eq!(arrived.request.expected_data_transfer_length, 1024, "the second of that tag");
+    assert!(peer.target.poll_event().is_none());
+}
+
+#[test]
+fn a_starved_tag_that_another_command_has_takes_no_second_share() {
+    let mut peer = Peer::new(settings());
+    let solicit = |peer: &mut Peer, tag, cmd_sn| {
+        peer.write(tag, cmd_sn, 4096, 0, true);
+        peer.target.solicit(itt(tag), 4096);
+    };
+    solicit(&mut peer, 1, 10);
+    solicit(&mut peer, 2, 11);
+    assert_eq!(peer.responses().len(), 1, "the second waits");
+    peer.target.abort(itt(2));
+    solicit(&mut peer, 2, 12);
+    for (tag, cmd_sn) in [(1, 13), (2, 14), (1, 15), (2, 16)] {
+        peer.target.abort(itt(tag));
+        solicit(&mut peer, tag, cmd_sn);
+    }
+    peer.target.abort(itt(1));
+    peer.target.abort(itt(2));
+    peer.responses();
+    solicit(&mut peer, 3, 17);
+    assert_eq!(peer.r2t().initiator_task_tag, itt(3), "nothing of the budget was lost");
+}
+
+#[test]
+fn task_management_takes_its_place_in_the_window() {
+    let mut peer = Peer::new(settings());
+    for cmd_sn in 10..20 {
+        peer.send(TaskManagementRequest { immediate: false, ..abort_task(9, cmd_sn) });
+    }
+    let events: Vec<_> = std::iter::from_fn(|| peer.target.poll_event()).collect();
+    assert_eq!(events.len(), 4, "as many as the window holds");
+    let Event::TaskManagement(request) = &events[0] else { panic!("task management") };
+    peer.target.respond_task_management(request, TaskManagementResponseCode::FUNCTION_COMPLETE, [0; 3]);
+    let [Response::TaskManagementResponse(response)] = &peer.responses()[..] else { panic!("its response") };
+    assert_eq!(response.max_cmd_sn, CmdSn(14));
 }
 
 #[test]

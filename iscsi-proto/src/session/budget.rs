@@ -27,8 +27,10 @@ impl Budget {
         fits
     }
 
-    pub fn give_back(&mut self, bytes: u64) {
+    /// The command ended: its share is free, and its tag, which another command may soon have, waits no more.
+    pub fn leave(&mut self, task: InitiatorTaskTag, bytes: u64) {
         self.bytes -= bytes;
+        self.starved.retain(|starved| *starved != task);
     }
 
     pub fn wait(&mut self, task: InitiatorTaskTag) {
@@ -56,7 +58,7 @@ mod tests {
         assert!(!budget.take(50));
         assert!(budget.take(40));
         assert!(budget.take(0));
-        budget.give_back(100);
+        budget.leave(InitiatorTaskTag(1), 100);
         assert!(budget.take(1000), "alone, it may exceed the budget");
         assert!(!budget.take(1));
     }

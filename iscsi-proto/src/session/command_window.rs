@@ -70,6 +70,11 @@ impl<T> CommandWindow<T> {
         self.early.insert(place, command);
     }
 
+    /// Those that wait for their turn.
+    pub fn early_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.early.values_mut()
+    }
+
     /// The command whose turn has come, if it is here; ExpCmdSN moves past it.
     pub fn take_next(&mut self) -> Option<T> {
         let command = self.early.remove(&self.place(self.expected))?;

@@ -78,6 +78,8 @@ pub struct Connection {
     outbox: Outbox,
     tasks: TaskTable,
     immediate_outstanding: usize,
+    /// Task management requests that came in order and are not answered; each has its place in the CmdSN window.
+    management_outstanding: usize,
     /// Bounded by the CmdSN window and `IMMEDIATE_MAX`.
     events: VecDeque<Event>,
     next_tag: u32,
@@ -105,6 +107,7 @@ impl Connection {
             outbox: Outbox::new(stat_sn),
             tasks: TaskTable::default(),
             immediate_outstanding: 0,
+            management_outstanding: 0,
             events: VecDeque::new(),
             next_tag: 0,
             keepalive: settings.keepalive.map(|times| Keepalive::new(times, now)),
@@ -154,6 +157,13 @@ impl Connection {
         self.reject_pdu(&error);
         if error.fault == PduFault::DataDigest {
             self.recover_from_lost_payload(RawPdu { bhs: error.bhs, ahs: error.ahs, data: Bytes::new() });
+        }
+    }
+
+    /// The initiator takes what is sent to it, and so lives, though it may be too busy with it to say anything.
+    pub fn taken(&mut self, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard(now);
         }
     }
 
@@ -246,16 +256,32 @@ impl Connection {
         }
     }
 
-    /// Forget the task without a response. False: there is none.
+    /// Forget the task without a response, and the events of it that nobody has taken up: its tag may soon be another's.
+    /// False: there is none.
     pub fn abort(&mut self, task: InitiatorTaskTag) -> bool {
+        self.events.retain(|event| event.task() != Some(task));
         self.remove(task).is_some()
     }
 
-    /// ABORT TASK for a command that never came: "consider the CmdSN … as received" (RFC 7143 §11.6.1). False: not in the window.
-    pub fn abort_unseen(&mut self, ref_cmd_sn: CmdSn) -> bool {
-        let forgotten = self.window.forget(ref_cmd_sn, Ordered::Void);
+    /// Forget the commands that came before their turn, where `covers` says so; their numbers stay received. False: none.
+    pub fn abort_early(&mut self, covers: impl Fn(InitiatorTaskTag, Lun) -> bool) -> bool {
+        let mut any = false;
+        for early in self.window.early_mut() {
+            if matches!(early, Ordered::Command(command) if covers(command.initiator_task_tag, command.lun)) {
+                *early = Ordered::Void;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// ABORT TASK for a command that never came: where RefCmdSN is "within the valid CmdSN window and less than the CmdSN of
+    /// the Task Management Function Request itself, then targets must consider the CmdSN as received" (RFC 7143 §11.6.1).
+    pub fn abort_unseen(&mut self, request: &pdu::TaskManagementRequest) -> bool {
+        let unseen =
+            request.ref_cmd_sn.precedes(request.cmd_sn) && self.window.forget(request.ref_cmd_sn, Ordered::Void);
         self.take_ordered();
-        forgotten
+        unseen
     }
 
     pub fn respond_task_management(
@@ -264,9 +290,11 @@ impl Connection {
         response: pdu::TaskManagementResponseCode,
         additional_information: [u8; 3],
     ) {
-        if request.immediate {
-            self.immediate_outstanding -= 1;
+        match request.immediate {
+            true => self.immediate_outstanding -= 1,
+            false => self.management_outstanding -= 1,
         }
+        self.open_window();
         let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
         self.send(pdu::TaskManagementResponse {
             response,
@@ -413,7 +441,7 @@ impl Connection {
         };
         self.immediate_outstanding += usize::from(request.immediate);
         self.events.push_back(Event::Command(CommandArrived { task, request }));
-        self.window.open(self.tasks.len() as u32);
+        self.open_window();
     }
 
     fn receive_ordered(&mut self, immediate: bool, cmd_sn: CmdSn, request: Ordered, bhs: &pdu::Bhs) {
@@ -440,13 +468,20 @@ impl Connection {
         while let Some(request) = self.window.take_next() {
             self.dispatch(request);
         }
-        self.window.open(self.tasks.len() as u32);
+        self.open_window();
+    }
+
+    fn open_window(&mut self) {
+        self.window.open((self.tasks.len() + self.management_outstanding) as u32);
     }
 
     fn dispatch(&mut self, request: Ordered) {
         match request {
             Ordered::Command(command) => self.start_command(command),
-            Ordered::TaskManagement(request) => self.events.push_back(Event::TaskManagement(request)),
+            Ordered::TaskManagement(request) => {
+                self.management_outstanding += usize::from(!request.immediate);
+                self.events.push_back(Event::TaskManagement(request));
+            }
             Ordered::Text(text) => self.events.push_back(Event::Text(text)),
             Ordered::Logout(logout) => self.events.push_back(Event::Logout(logout)),
             Ordered::Ping(nop) => self.answer_ping(nop),
@@ -481,19 +516,23 @@ impl Connection {
             final_: data_out.final_,
         };
         let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) else {
-            // Unsolicited data may trail a command that was aborted or that the window ignored; it is no one's.
-            return match data_out.target_transfer_tag.is_reserved() {
-                true => {}
-                false => self.reject(bhs, RejectReason::INVALID_PDU_FIELD),
-            };
+            return self.refuse_data_out(data_out.target_transfer_tag, bhs);
         };
         if !data_out.target_transfer_tag.is_reserved() && !inbound.knows(data_out.target_transfer_tag) {
-            return self.reject(bhs, RejectReason::INVALID_PDU_FIELD);
+            return self.refuse_data_out(data_out.target_transfer_tag, bhs);
         }
         match inbound.receive(fields, data_out.data) {
             Ok(Step::Continue) => {}
             Ok(Step::SequenceEnded) => self.collect(task),
             Err(fault) => self.fail_transfer(task, fault),
+        }
+    }
+
+    /// Data may trail a command that was aborted or that the window ignored; it is no one's. Only a tag that no R2T ever
+    /// gave is wrong.
+    fn refuse_data_out(&mut self, tag: TargetTransferTag, bhs: &pdu::Bhs) {
+        if !tag.is_reserved() && !(1..=self.next_tag).contains(&tag.0) {
+            self.reject(bhs, RejectReason::INVALID_PDU_FIELD);
         }
     }
 
@@ -606,8 +645,8 @@ impl Connection {
     fn remove(&mut self, task: InitiatorTaskTag) -> Option<Task> {
         let entry = self.tasks.remove(&task)?;
         self.immediate_outstanding -= usize::from(entry.immediate);
-        self.window.open(self.tasks.len() as u32);
-        self.budget.give_back(entry.solicited_bytes);
+        self.open_window();
+        self.budget.leave(task, entry.solicited_bytes);
         self.feed_the_starved();
         Some(entry)
     }

@@ -26,6 +26,18 @@ pub enum Event {
     Logout(LogoutRequest),
 }
 
+impl Event {
+    /// The command it is about.
+    pub fn task(&self) -> Option<InitiatorTaskTag> {
+        match self {
+            Event::Command(CommandArrived { task, .. }) | Event::Data { task, .. } | Event::DataFault { task, .. } => {
+                Some(*task)
+            }
+            Event::TaskManagement(_) | Event::Text(_) | Event::Logout(_) => None,
+        }
+    }
+}
+
 /// A SCSI command in CmdSN order.
 #[derive(Debug)]
 pub struct CommandArrived {

@@ -7,7 +7,7 @@
 //! ```
 //! DataPDUInOrder and DataSequenceInOrder are always negotiated to Yes here, so data comes strictly from front to back.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::types::{DataSn, R2tSn, TargetTransferTag};
@@ -61,10 +61,16 @@ struct Sequence {
     end: u32,
 }
 
+/// Data-Out of fewer bytes is copied rather than kept in the buffer it came in. No initiator cuts data so small but at the
+/// end of a burst, or to make the target hold a header's worth of memory for every byte.
+const SMALL_BYTES: usize = 1024;
+
 /// The state of one command's Data-Out.
 #[derive(Debug)]
 pub struct Inbound {
     pieces: Pieces,
+    /// The last of the data, where it came in small pieces.
+    gathered: BytesMut,
     received: u32,
     /// Open sequences in the order they were opened. Bounded by MaxOutstandingR2T, or one unsolicited.
     open: SmallVec<[Sequence; 1]>,
@@ -83,6 +89,7 @@ impl Inbound {
         let received = immediate.len() as u32;
         let mut inbound = Inbound {
             pieces: Pieces::new(),
+            gathered: BytesMut::new(),
             received,
             open: SmallVec::new(),
             wanted: None,
@@ -109,6 +116,7 @@ impl Inbound {
     pub fn discard(&mut self) {
         self.discarding = true;
         self.pieces.clear();
+        self.gathered = BytesMut::new();
     }
 
     /// "the target MUST wait until it receives the last expected Data-Out PDUs with the F bit set to 1 before sending the
@@ -129,6 +137,7 @@ impl Inbound {
 
     /// The data, cut to what the device wanted.
     pub fn take(&mut self) -> Pieces {
+        self.settle_gathered();
         let mut left = self.wanted.unwrap_or(0) as usize;
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.retain_mut(|piece| {
@@ -189,9 +198,25 @@ impl Inbound {
         }
         if !self.discarding && !data.is_empty() {
             self.received += data.len() as u32;
-            self.pieces.push(data);
+            self.keep(data);
         }
         Ok(step)
+    }
+
+    /// A piece holds on to the whole buffer it was received in; so small ones are copied together.
+    fn keep(&mut self, data: Bytes) {
+        if data.len() < SMALL_BYTES {
+            self.gathered.extend_from_slice(&data);
+            return;
+        }
+        self.settle_gathered();
+        self.pieces.push(data);
+    }
+
+    fn settle_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.gathered).freeze());
+        }
     }
 
     /// A Data-Out PDU whose payload failed its digest: its data is lost, its F bit counts.
@@ -293,6 +318,23 @@ mod tests {
         );
         assert!(inbound.is_quiet() && !inbound.is_complete());
         assert_eq!(inbound.take().len(), 0);
+    }
+
+    #[test]
+    fn small_pieces_are_put_together_in_their_order() {
+        let mut inbound = Inbound::new(Bytes::from_static(b"a"), None);
+        inbound.want(3005);
+        inbound.next_r2t(TAG, 4096, 1).expect("one R2T");
+        let pieces = [vec![1; 1], vec![2; 1], vec![3; 3000], vec![4; 1], vec![5; 1]];
+        let mut offset = 1;
+        for (at, piece) in pieces.iter().enumerate() {
+            let fields = data_out(TAG, at as u32, offset, at == 4);
+            inbound.receive(fields, piece.clone().into()).expect("in order");
+            offset += piece.len() as u32;
+        }
+        let taken = inbound.take();
+        assert_eq!(taken.iter().map(Bytes::len).collect::<Vec<_>>(), [1, 2, 3000, 2]);
+        assert_eq!(taken.concat(), [&b"a"[..], &pieces.concat()].concat());
     }
 
     #[test]

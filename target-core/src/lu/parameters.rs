@@ -43,7 +43,7 @@ async fn persistent_reserve_out(
     command: PersistentReserveOut,
     list: &[u8],
 ) -> Result<Payload, Refusal> {
-    let _turn = unit.reservation_turn.lock().await;
+    let turn = unit.reservation_turn.lock().await;
     let propose = |state: &State| {
         let target_ports: Vec<_> = state.target_ports.iter().map(|port| port.relative).collect();
         let initiator_ports = state.initiator_ports();
@@ -78,6 +78,8 @@ async fn persistent_reserve_out(
             .filter(|member| member.core.id != core.id && effects.abort.contains(&member.core.nexus.name));
         aborted.map(|member| member.orders.abort_tasks()).collect()
     };
+    // One of the tasks to be aborted may be a PERSISTENT RESERVE OUT that waits for its turn.
+    drop(turn);
     for answer in answers {
         // Nobody answers for a session that is gone.
         answer.await.ok();

@@ -58,6 +58,28 @@ async fn preempt_and_abort_aborts_and_tells() {
     assert_eq!(obeying.await.expect("no panic"), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn preempt_and_abort_of_one_who_is_about_to_do_the_same_ends() {
+    let fixture = Fixture::new();
+    let (session, mut other) = (fixture.session("a"), fixture.session("b"));
+    for (session, key) in [(&session, 1), (&other, 2)] {
+        let (cdb, list) = register(0, key, false);
+        assert_eq!(session.send(&cdb, &list).await, GOOD);
+    }
+    let mut orders = std::mem::replace(&mut other.orders, mpsc::channel(1).1);
+    let ((cdb, list), (other_cdb, other_list)) = (pr_out(0x05, 1, 1, 2, false), pr_out(0x05, 1, 2, 1, false));
+    // As a session does: the answer to the order waits for what still runs.
+    let others = async {
+        let conflict = other.send(&other_cdb, &other_list).await;
+        let Some(Order { order: NexusOrder::AbortTasks { done }, .. }) = orders.recv().await else { panic!("an order") };
+        done.send(()).ok();
+        conflict
+    };
+    let both = async { tokio::join!(session.send(&cdb, &list), others) };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), both).await.expect("neither waits for the other");
+    assert_eq!(ended, (GOOD, CONFLICT));
+}
+
 #[tokio::test]
 async fn activated_persistence_outlives_the_unit() {
     let store = StateStore::memory();
