@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use crate::scsi::status::TaskAttribute;
 
-/// Tasks in one set before TASK SET FULL: more than any session's command window, so that only abuse meets it.
-pub const TASKS_MAX: usize = 1024;
+/// Tasks in one set before TASK SET FULL: more than any session's command window, which is 4096, with its immediate commands.
+pub const TASKS_MAX: usize = 8192;
 
 /// Why a task was not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

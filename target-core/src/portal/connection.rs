@@ -107,6 +107,8 @@ struct FullFeature {
     orders: mpsc::Receiver<Order>,
     chap_user: Option<String>,
     peer: SocketAddr,
+    /// To be answered when nothing runs any more.
+    logout: Option<LogoutRequest>,
     /// The Logout Response is queued: close when all is sent.
     is_leaving: Option<Leaving>,
 }
@@ -152,6 +154,7 @@ impl FullFeature {
             orders,
             chap_user: logged_in.chap_user,
             peer: logged_in.peer,
+            logout: None,
             is_leaving: None,
         }
     }
@@ -176,8 +179,14 @@ impl FullFeature {
         // The buffer may hold PDUs that came on the heels of the last Login Request.
         self.take_received()?;
         loop {
-            self.act()?;
-            let all_sent = self.transmit()?;
+            let all_sent = loop {
+                let is_held_back = self.act();
+                let all_sent = self.transmit()?;
+                // What was held back for want of room in the socket has it now, and nothing would wake us for it.
+                if !(is_held_back && all_sent) {
+                    break all_sent;
+                }
+            };
             if let (Some(leaving), true) = (self.is_leaving, all_sent && self.router.is_idle()) {
                 return Ok(match leaving {
                     Leaving::LoggedOut => Ended::LoggedOut,
@@ -192,7 +201,7 @@ impl FullFeature {
                     }
                     self.take_received()?;
                 }
-                Wake::Writable => {}
+                Wake::Writable => self.session.taken(Instant::now()),
                 Wake::Finished(finished) => {
                     let afterwards = self.router.finish(finished, &mut self.session);
                     self.afterwards(afterwards);
@@ -228,10 +237,16 @@ impl FullFeature {
         }
     }
 
-    /// The session's events, while there is room for their answers.
-    fn act(&mut self) -> Result<(), Ended> {
+    /// The session's events, while there is room for their answers. True: there was none in the end.
+    fn act(&mut self) -> bool {
         while self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX {
-            let Some(event) = self.session.poll_event() else { return Ok(()) };
+            if self.router.start_starved(&mut self.session) {
+                continue;
+            }
+            let Some(event) = self.session.poll_event() else {
+                self.log_out();
+                return false;
+            };
             match event {
                 Event::Command(arrived) => self.router.command(arrived, &mut self.session),
                 Event::Data { task, data } => self.router.data(task, data, &mut self.session),
@@ -248,10 +263,10 @@ impl FullFeature {
                 Event::Text(request) => {
                     self.text.receive(&request, &self.shared, &self.registration.handle.key, &mut self.session);
                 }
-                Event::Logout(request) => self.logout(&request),
+                Event::Logout(request) => self.logout(request),
             }
         }
-        Ok(())
+        true
     }
 
     /// True: everything is in the socket's hands.
@@ -283,15 +298,22 @@ impl FullFeature {
         }
     }
 
-    fn logout(&mut self, request: &LogoutRequest) {
+    fn logout(&mut self, request: LogoutRequest) {
         match request.reason {
             LogoutReason::CLOSE_THE_SESSION | LogoutReason::CLOSE_THE_CONNECTION => {
                 self.router.abort_everything(&mut self.session);
-                self.session.respond_logout(request, LogoutResponseCode::CLOSED_SUCCESSFULLY);
-                self.is_leaving = Some(Leaving::LoggedOut);
+                self.logout = Some(request);
             }
             // ErrorRecoveryLevel is below 2.
-            _ => self.session.respond_logout(request, LogoutResponseCode::CONNECTION_RECOVERY_NOT_SUPPORTED),
+            _ => self.session.respond_logout(&request, LogoutResponseCode::CONNECTION_RECOVERY_NOT_SUPPORTED),
+        }
+    }
+
+    /// "Logout … closed successfully" promises that no write of the session's will come to the medium any more.
+    fn log_out(&mut self) {
+        if let Some(request) = self.logout.take_if(|_| self.router.is_idle()) {
+            self.session.respond_logout(&request, LogoutResponseCode::CLOSED_SUCCESSFULLY);
+            self.is_leaving = Some(Leaving::LoggedOut);
         }
     }
 

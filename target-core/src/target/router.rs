@@ -4,10 +4,11 @@
 //! ```text
 //!  Event::Command ─► slot by LUN ─► task set ─► prepare ─┬─► answered ────────────────► respond
 //!                        │            (dormant)          ├─► wants data ─► solicit ─┐
-//!                        └ none: the missing LU          └──────────────────────────┴─► execute ─► now, or running
+//!                        └ none: the missing LU          ├─► reads much ─► starved ─┤
+//!                                                        └──────────────────────────┴─► execute ─► now, or running
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ enum Routed {
     Dormant { cdb: pdu::Cdb, expected_data_out: u64 },
     /// Its data is on the way.
     AwaitingData { prepared: Prepared, transfer_length: u64 },
+    /// Until other reads have ended.
+    Starved { prepared: Prepared },
     Running {
         id: TaskId,
         transfer_length: u64,
@@ -61,13 +64,25 @@ struct Task {
     state: Routed,
 }
 
-/// No completion: it was let go.
-type RunningTask = Pin<Box<dyn Future<Output = (TaskId, InitiatorTaskTag, Option<CommandComplete>)> + Send>>;
+type RunningTask = Pin<Box<dyn Future<Output = FinishedTask> + Send>>;
+
+/// A command that was executed.
+struct Begun {
+    lun: u16,
+    task: InitiatorTaskTag,
+    execution: Eventually<CommandComplete>,
+    is_watch: bool,
+    /// Bytes it takes from the initiator, or nothing for those that take none.
+    transfer_length: Option<u64>,
+    data_in_length: u64,
+}
 
 /// Someone who waits until certain running tasks have ended.
 #[derive(Debug)]
 struct Waiting {
     tasks: Vec<TaskId>,
+    /// Ends what is waited for of other sessions.
+    let_go: Option<AbortHandle>,
     then: Then,
 }
 
@@ -95,6 +110,12 @@ pub struct TaskRouter {
     tasks: HashMap<InitiatorTaskTag, Task>,
     running: FuturesUnordered<RunningTask>,
     next_id: TaskId,
+    /// Bytes that running reads may bring.
+    reading_bytes: u64,
+    /// Reads that wait for others to end, in order.
+    starved: VecDeque<InitiatorTaskTag>,
+    /// Somewhere up the stack `start_runnable` takes up what became runnable.
+    is_starting: bool,
     waiting: Vec<Waiting>,
     orders: mpsc::Sender<Order>,
     protocol_level: u8,
@@ -114,6 +135,9 @@ impl TaskRouter {
             tasks: HashMap::new(),
             running: FuturesUnordered::new(),
             next_id: 0,
+            reading_bytes: 0,
+            starved: VecDeque::new(),
+            is_starting: false,
             waiting: Vec::new(),
             orders,
             protocol_level,
@@ -151,7 +175,7 @@ impl TaskRouter {
             self.slots.push(slot);
         }
         for gone in old {
-            self.abort_lun(gone.lun, session);
+            self.end_lun(gone.lun, session);
         }
         self.inventory = Arc::new(inventory);
     }
@@ -206,12 +230,13 @@ impl TaskRouter {
         }
         let is_watch = prepared.is_watch();
         let execution = prepared.execute(payload, BytesMut::new());
-        self.follow(entry.lun, task, execution, is_watch, Some(transfer_length), session);
+        let transfer_length = Some(transfer_length);
+        self.follow(Begun { lun: entry.lun, task, execution, is_watch, transfer_length, data_in_length: 0 }, session);
     }
 
     /// The data will not come: RFC 7143 §11.4.7.2 says with which sense the command ends.
     pub fn data_fault(&mut self, task: InitiatorTaskTag, fault: TransferFault, session: &mut Connection) {
-        let Some(entry) = self.tasks.remove(&task) else { return };
+        let Some(entry) = self.take_out(task) else { return };
         let sense = Sense {
             key: SenseKey::AbortedCommand,
             asc: match fault {
@@ -256,27 +281,46 @@ impl TaskRouter {
             self.tasks.insert(task, Task { lun, state: Routed::AwaitingData { prepared, transfer_length } });
             return session.solicit(task, transfer_length);
         }
-        let buffer = BytesMut::with_capacity(prepared.data_in_length() as usize);
-        let is_watch = prepared.is_watch();
-        let execution = prepared.execute(Payload::default(), buffer);
-        if let (Eventually::Later(_), false) = (&execution, is_in_set)
-            && let Err(refused) = slot.set.admit_running(task)
+        let data_in_length = prepared.data_in_length();
+        if data_in_length > 0 && (!self.starved.is_empty() || !self.has_room_for(data_in_length)) {
+            if !is_in_set && let Err(refused) = self.slots[at].set.admit_running(task) {
+                return respond(session, task, refusal(refused), None);
+            }
+            self.tasks.insert(task, Task { lun, state: Routed::Starved { prepared } });
+            return self.starved.push_back(task);
+        }
+        let begun = read_or_run(lun, task, prepared);
+        if let (Eventually::Later(_), false) = (&begun.execution, is_in_set)
+            && let Err(refused) = self.slots[at].set.admit_running(task)
         {
             return respond(session, task, refusal(refused), None);
         }
-        self.follow(lun, task, execution, is_watch, None, session);
+        self.follow(begun, session);
+    }
+
+    /// One read alone may exceed the bound, so that there is always progress.
+    fn has_room_for(&self, data_in_length: u64) -> bool {
+        self.reading_bytes == 0 || self.reading_bytes + data_in_length <= READING_BYTES_MAX
+    }
+
+    /// Begin a read that waited for others to end; false where none may.
+    pub fn start_starved(&mut self, session: &mut Connection) -> bool {
+        let Some(task) = self.starved.front().copied() else { return false };
+        let Some(Task { lun, state: Routed::Starved { prepared } }) = self.tasks.remove(&task) else {
+            unreachable!("a task that ends otherwise leaves the queue");
+        };
+        if !self.has_room_for(prepared.data_in_length()) {
+            self.tasks.insert(task, Task { lun, state: Routed::Starved { prepared } });
+            return false;
+        }
+        self.starved.pop_front();
+        self.follow(read_or_run(lun, task, prepared), session);
+        true
     }
 
     /// Answer what has ended; keep what runs on.
-    fn follow(
-        &mut self,
-        lun: u16,
-        task: InitiatorTaskTag,
-        execution: Eventually<CommandComplete>,
-        is_watch: bool,
-        transfer_length: Option<u64>,
-        session: &mut Connection,
-    ) {
+    fn follow(&mut self, begun: Begun, session: &mut Connection) {
+        let Begun { lun, task, execution, is_watch, transfer_length, data_in_length } = begun;
         match execution {
             Eventually::Now(complete) => {
                 respond(session, task, complete, transfer_length);
@@ -289,7 +333,10 @@ impl TaskRouter {
                 let (future, handle) = abortable(future);
                 let let_go = is_watch.then_some(handle);
                 self.tasks.insert(task, Task { lun, state: Routed::Running { id, transfer_length, let_go } });
-                self.running.push(Box::pin(async move { (id, task, future.await.ok()) }));
+                self.reading_bytes += data_in_length;
+                self.running.push(Box::pin(async move {
+                    FinishedTask { id, task, complete: future.await.ok(), data_in_length }
+                }));
             }
         }
     }
@@ -302,11 +349,16 @@ impl TaskRouter {
     }
 
     fn start_runnable(&mut self, at: usize, session: &mut Connection) {
+        // A task that ends as it begins makes others runnable: they are taken up here, not ever deeper on the stack.
+        if std::mem::replace(&mut self.is_starting, true) {
+            return;
+        }
         while let Some(task) = self.slots[at].set.runnable() {
             if let Some(Task { state: Routed::Dormant { cdb, expected_data_out }, .. }) = self.tasks.remove(&task) {
                 self.begin(at, task, &cdb, expected_data_out, session, true);
             }
         }
+        self.is_starting = false;
     }
 
     /// Stop everything; nothing is answered any more. For the end of the session.
@@ -321,20 +373,23 @@ impl TaskRouter {
                 handle.abort();
             }
         }
+        // Two sessions that reset each other's tasks must not wait for one another here.
+        self.waiting.iter().filter_map(|waiting| waiting.let_go.as_ref()).for_each(AbortHandle::abort);
         while self.running.next().await.is_some() {}
     }
 
     /// Wait for a running command; pending for ever while there is none.
     pub fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<FinishedTask> {
         match self.running.poll_next_unpin(context) {
-            Poll::Ready(Some((id, task, complete))) => Poll::Ready(FinishedTask { id, task, complete }),
+            Poll::Ready(Some(finished)) => Poll::Ready(finished),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
     /// What [`poll_finished`](Self::poll_finished) brought.
     pub fn finish(&mut self, finished: FinishedTask, session: &mut Connection) -> Afterwards {
-        let FinishedTask { id, task, complete } = finished;
+        let FinishedTask { id, task, complete, data_in_length } = finished;
+        self.reading_bytes -= data_in_length;
         if let Some(Task { lun, state: Routed::Running { id: current, transfer_length, .. } }) = self.tasks.get(&task)
             && let (true, Some(complete)) = (*current == id, complete)
         {
@@ -387,7 +442,8 @@ impl TaskRouter {
         let stopped = match request.function {
             Function::ABORT_TASK if is_known => self.abort_tasks(vec![referenced], session),
             Function::ABORT_TASK => {
-                let code = match session.abort_unseen(request.ref_cmd_sn) {
+                let is_early = session.abort_early(|task, lun| task == referenced && lun == request.lun);
+                let code = match is_early || session.abort_unseen(&request) {
                     true => Response::FUNCTION_COMPLETE,
                     false => Response::TASK_DOES_NOT_EXIST,
                 };
@@ -432,7 +488,8 @@ impl TaskRouter {
             // CLEAR ACA among them: no ACA condition is ever established here.
             _ => return answer(session, Response::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED, [0; 3]),
         };
-        self.waiting.push(Waiting { tasks: stopped, then: Then::Respond { request, then_end: false } });
+        let then = Then::Respond { request, then_end: false };
+        self.waiting.push(Waiting { tasks: stopped, let_go: None, then });
         self.settle_waiting(session)
     }
 
@@ -453,14 +510,14 @@ impl TaskRouter {
         let id = self.next_id;
         let resets: Vec<_> = slots.into_iter().map(|at| self.slots[at].itl.reset(reset)).collect();
         // The resets are one more running task to wait for; it has no tag that a command could have.
+        let (reset, let_go) = abortable(futures_util::future::join_all(resets));
         self.running.push(Box::pin(async move {
-            for reset in resets {
-                reset.await;
-            }
-            (id, InitiatorTaskTag::RESERVED, None)
+            // Let go, it is over as well.
+            let _ = reset.await;
+            FinishedTask { id, task: InitiatorTaskTag::RESERVED, complete: None, data_in_length: 0 }
         }));
         let tasks = stopped.into_iter().chain([id]).collect();
-        self.waiting.push(Waiting { tasks, then: Then::Respond { request, then_end } });
+        self.waiting.push(Waiting { tasks, let_go: Some(let_go), then: Then::Respond { request, then_end } });
         self.settle_waiting(session)
     }
 
@@ -468,21 +525,32 @@ impl TaskRouter {
     pub fn order(&mut self, order: Order, session: &mut Connection) -> Afterwards {
         let NexusOrder::AbortTasks { done } = order.order;
         let tasks = self.abort_lun(order.lun as u16, session);
-        self.waiting.push(Waiting { tasks, then: Then::Release(done) });
+        self.waiting.push(Waiting { tasks, let_go: None, then: Then::Release(done) });
         self.settle_waiting(session)
     }
 
     fn abort_all(&mut self, session: &mut Connection) -> Vec<TaskId> {
+        session.abort_early(|_, _| true);
         self.abort_tasks(session.task_tags(), session)
     }
 
     fn abort_lun(&mut self, lun: u16, session: &mut Connection) -> Vec<TaskId> {
-        let tags = session
-            .task_tags()
-            .into_iter()
-            .filter(|tag| session.task_lun(*tag).and_then(Lun::to_u16) == Some(lun))
-            .collect();
-        self.abort_tasks(tags, session)
+        session.abort_early(|_, of| of.to_u16() == Some(lun));
+        self.abort_tasks(tags_of(lun, session), session)
+    }
+
+    /// The LUN is gone: what runs ends as it may, the rest is told.
+    fn end_lun(&mut self, lun: u16, session: &mut Connection) {
+        for tag in tags_of(lun, session) {
+            if let Some(Task { state: Routed::Running { .. }, .. }) = self.tasks.get(&tag) {
+                continue;
+            }
+            // Those that are not here yet will find no such LUN.
+            if self.take_out(tag).is_some() {
+                let gone = CommandComplete::check_condition(Sense::logical_unit_not_supported());
+                respond(session, tag, gone, None);
+            }
+        }
     }
 
     /// No response will come of them. Returns those that run on until the device lets go of them.
@@ -490,7 +558,7 @@ impl TaskRouter {
         let mut running = Vec::new();
         for tag in tags {
             session.abort(tag);
-            let Some(task) = self.tasks.remove(&tag) else { continue };
+            let Some(task) = self.take_out(tag) else { continue };
             if let Routed::Running { id, let_go, .. } = task.state {
                 running.push(id);
                 if let Some(handle) = let_go {
@@ -500,6 +568,12 @@ impl TaskRouter {
             self.finished(task.lun, tag, session);
         }
         running
+    }
+
+    /// For a task that ends before its time.
+    fn take_out(&mut self, tag: InitiatorTaskTag) -> Option<Task> {
+        self.starved.retain(|starved| *starved != tag);
+        self.tasks.remove(&tag)
     }
 
     fn settle_waiting(&mut self, session: &mut Connection) -> Afterwards {
@@ -525,8 +599,28 @@ impl TaskRouter {
 #[derive(Debug)]
 pub struct FinishedTask {
     id: TaskId,
+    /// Reserved where it was no command.
     task: InitiatorTaskTag,
+    /// Nothing: it was let go.
     complete: Option<CommandComplete>,
+    data_in_length: u64,
+}
+
+/// Bytes that the reads of a session that wait for their device may bring: as many as one command may ask for at most. What
+/// has been read waits elsewhere for its way out, and holds back what is not begun.
+const READING_BYTES_MAX: u64 = 32 << 20;
+
+fn read_or_run(lun: u16, task: InitiatorTaskTag, prepared: Prepared) -> Begun {
+    let data_in_length = prepared.data_in_length();
+    let is_watch = prepared.is_watch();
+    let execution = prepared.execute(Payload::default(), BytesMut::with_capacity(data_in_length as usize));
+    Begun { lun, task, execution, is_watch, transfer_length: None, data_in_length }
+}
+
+fn tags_of(lun: u16, session: &Connection) -> Vec<InitiatorTaskTag> {
+    let mut tags = session.task_tags();
+    tags.retain(|tag| session.task_lun(*tag).and_then(Lun::to_u16) == Some(lun));
+    tags
 }
 
 /// iSCSIProtocolLevel from which RFC 7144's functions are in force.

@@ -71,12 +71,15 @@ async fn preempt_and_abort_of_one_who_is_about_to_do_the_same_ends() {
     // As a session does: the answer to the order waits for what still runs.
     let others = async {
         let conflict = other.send(&other_cdb, &other_list).await;
-        let Some(Order { order: NexusOrder::AbortTasks { done }, .. }) = orders.recv().await else { panic!("an order") };
+        let Some(Order { order: NexusOrder::AbortTasks { done }, .. }) = orders.recv().await else {
+            panic!("an order")
+        };
         done.send(()).ok();
         conflict
     };
     let both = async { tokio::join!(session.send(&cdb, &list), others) };
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), both).await.expect("neither waits for the other");
+    let ended =
+        tokio::time::timeout(std::time::Duration::from_secs(5), both).await.expect("neither waits for the other");
     assert_eq!(ended, (GOOD, CONFLICT));
 }
 
