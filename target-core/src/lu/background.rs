@@ -69,15 +69,17 @@ async fn start(
     sanitize: Option<(SanitizeAction, bool)>,
 ) -> Outcome {
     let progress = Arc::new(AtomicU16::new(0));
-    {
+    let before = {
         let mut state = unit.state.lock();
         match sanitize {
             Some((action, unrestricted_exit)) => state.condition.accepts(action, unrestricted_exit)?,
             None => state.condition.readiness()?,
         }
-        state.condition = Condition::Running { plan: plan.clone(), progress: progress.clone() };
+        let running = Condition::Running { plan: plan.clone(), progress: progress.clone() };
+        let before = std::mem::replace(&mut state.condition, running);
         unit.settle(&state);
-    }
+        before
+    };
     let (begun, has_begun) = oneshot::channel();
     let (done, is_done) = oneshot::channel();
     tokio::spawn({
@@ -87,7 +89,7 @@ async fn start(
                 && let Err(error) = record(&unit, Some(plan.clone())).await
             {
                 tracing::error!(lu = %unit.options.name, %error, "sanitize not started");
-                unit.end_operation(Condition::Idle);
+                unit.end_operation(before);
                 return drop(begun.send(Err(Sense::hardware_error())));
             }
             drop(begun.send(Ok(())));

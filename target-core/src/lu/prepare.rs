@@ -188,7 +188,8 @@ impl LogicalUnit {
             Request::Unmap { parameter_list_length, .. } => run(Work::Unmap, parameter_list_length.into(), 0),
             Request::GetLbaStatus { lba, allocation_length } => {
                 let extent = self.extent_or_rest(LbaRange { lba, blocks: 0 })?;
-                run(Work::GetLbaStatus { extent, allocation_length }, 0, allocation_length.into())
+                // It makes its own answer, short however long it may be.
+                run(Work::GetLbaStatus { extent, allocation_length }, 0, 0)
             }
             Request::SynchronizeCache { range, immediate } => {
                 run(Work::Synchronize { extent: self.extent(range)?, immediate }, 0, 0)

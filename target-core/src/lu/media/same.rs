@@ -51,10 +51,8 @@ async fn zero(unit: &LogicalUnit, extent: Extent, unmap: bool, durability: Durab
     if extent.is_empty() {
         return Ok(());
     }
-    let done = match unmap {
-        true => unit.device.unmap(extent).await,
-        false => unit.device.write_zeroes(extent, Allocation::Keep, durability).await,
-    };
+    let allocation = if unmap { Allocation::MayRelease } else { Allocation::Keep };
+    let done = unit.device.write_zeroes(extent, allocation, durability).await;
     done.map_err(write_failed(extent))
 }
 

@@ -114,3 +114,18 @@ async fn format_unit_empties() {
     assert_eq!(session.run(&[0x04, 0x10, 0, 0, 0, 0]).await, Answer::Check(5, 0x1A, 0));
     assert_eq!(session.run(&[0x04, 0, 0, 0, 0, 0]).await, GOOD);
 }
+
+#[tokio::test]
+async fn a_sanitize_that_cannot_be_recorded_leaves_a_failed_one_failed() {
+    let device = Arc::new(FaultyDevice::new(memory()));
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = Fixture::with(options(), device.clone(), StateStore::directory(directory.path()));
+    let session = fixture.session("a");
+    device.inject(Fault::always(Operation::ALL, BlockError::Medium));
+    session.run(&[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    let failed = session.run(&TEST_UNIT_READY).await;
+    assert_ne!(failed, GOOD);
+    directory.close().expect("the state store is gone");
+    session.run(&[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    assert_eq!(session.run(&TEST_UNIT_READY).await, failed, "nothing was sanitized");
+}

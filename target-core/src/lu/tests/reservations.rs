@@ -68,9 +68,10 @@ async fn preempt_and_abort_of_one_who_is_about_to_do_the_same_ends() {
     }
     let mut orders = std::mem::replace(&mut other.orders, mpsc::channel(1).1);
     let ((cdb, list), (other_cdb, other_list)) = (pr_out(0x05, 1, 1, 2, false), pr_out(0x05, 1, 2, 1, false));
+    let Admission::Ready(prepared) = other.prepared(&other_cdb, 24) else { panic!("it may run") };
     // As a session does: the answer to the order waits for what still runs.
     let others = async {
-        let conflict = other.send(&other_cdb, &other_list).await;
+        let conflict = prepared.execute(Bytes::from(other_list).into(), BytesMut::new()).await.into();
         let Some(Order { order: NexusOrder::AbortTasks { done }, .. }) = orders.recv().await else {
             panic!("an order")
         };
