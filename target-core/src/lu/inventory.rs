@@ -17,6 +17,12 @@ impl LunInventory {
         LunInventory { entries }
     }
 
+    /// The same logical units at the same LUNs.
+    pub fn is_same(&self, other: &LunInventory) -> bool {
+        let ours = self.entries.iter().map(|(lun, unit)| (lun, Arc::as_ptr(unit)));
+        ours.eq(other.entries.iter().map(|(lun, unit)| (lun, Arc::as_ptr(unit))))
+    }
+
     pub fn find(&self, lun: u64) -> Option<&Arc<LogicalUnit>> {
         let at = self.entries.binary_search_by_key(&lun, |(lun, _)| *lun).ok()?;
         Some(&self.entries[at].1)

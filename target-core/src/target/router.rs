@@ -156,11 +156,7 @@ impl TaskRouter {
     /// Other LUNs from now on. Those that stay keep their nexus and their tasks; every initiator hears of the change
     /// (REPORTED LUNS DATA HAS CHANGED) by the LUNs it keeps and gains.
     pub fn replace_inventory(&mut self, inventory: LunInventory, session: &mut Connection) {
-        let same = |(old, new): (&(u64, Arc<LogicalUnit>), &(u64, Arc<LogicalUnit>))| {
-            old.0 == new.0 && Arc::ptr_eq(&old.1, &new.1)
-        };
-        let (old_entries, new_entries) = (&self.inventory.entries, &inventory.entries);
-        if old_entries.len() == new_entries.len() && old_entries.iter().zip(new_entries).all(same) {
+        if inventory.is_same(&self.inventory) {
             return;
         }
         let mut old: Vec<Slot> = std::mem::take(&mut self.slots);
