@@ -20,7 +20,7 @@ fn an_unknown_setting_is_named_with_the_likely_one() {
         "size: 1MiB",
         "size: 1MiB, colour: blue",
         "5: volumes.db.colour: there is no such setting
-    remedy: remove it, or use one of: file, device, memory, null, direct_io, size, block_size, physical_block_size, thin, removable, read_only, write_cache, serial, uuid, naa, vendor, product, revision, scsi_version, rotation, mirror",
+    remedy: remove it, or use one of: file, device, memory, null, direct_io, size, block_size, physical_block_size, thin, removable, read_only, write_cache, long_cdbs, serial, uuid, naa, vendor, product, revision, scsi_version, rotation, mirror",
     );
 }
 
