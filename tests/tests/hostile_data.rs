@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iscsi_proto::initiator::Options;
-use iscsi_proto::pdu::{DataOut, R2t, RejectReason, Response, ScsiStatus, TaskManagementFunction};
+use iscsi_proto::pdu::{DataOut, R2t, RejectReason, Response, ScsiStatus, TaskAttribute, TaskManagementFunction};
 use iscsi_proto::types::{DataSn, TargetTransferTag};
 use scenarios::foe::{Foe, data_out, options, sense, wire};
+use scenarios::initiator::Error;
 use scenarios::ordeal::{MIB, daemon, endure};
 
 /// Every way in which the answer to an R2T can be wrong, and the sense it earns (RFC 7143 §11.4.7.2).
@@ -117,18 +118,17 @@ fn solicited_data_that_almost_comes_is_bounded() {
             let write = foe.write(1, 32768);
             foe.send(write).expect("sent");
         }
-        let nop = foe.nop("");
-        foe.send(nop).expect("sent");
-        let mut sent = 0;
         // All of every R2T but the last PDU, for as long as R2Ts come.
+        foe.set_patience(Duration::from_millis(500));
+        let mut sent = 0;
         loop {
-            match foe.recv() {
-                Response::R2t(r2t) => sent += send_all_but_the_end(&mut foe, &r2t),
-                Response::NopIn(_) => break,
+            match foe.try_recv() {
+                Ok(Response::R2t(r2t)) => sent += send_all_but_the_end(&mut foe, &r2t),
+                Err(Error::Silent) => break,
                 other => panic!("{other:?}"),
             }
         }
-        assert!((1 << 20..64 << 20).contains(&sent), "{sent} bytes were asked for at once");
+        assert!((4 << 20..32 << 20).contains(&sent), "{sent} bytes were asked for at once");
         foe.ping();
     });
 }
@@ -136,8 +136,8 @@ fn solicited_data_that_almost_comes_is_bounded() {
 /// Whoever keeps a byte must not keep the buffer it came in.
 #[test]
 fn data_in_crumbs_is_not_worth_more_than_its_bytes() {
-    let mut daemon = daemon("");
-    endure("data in crumbs", &mut daemon, 24 * MIB, |daemon| {
+    for (crumb, number, bound) in [(1, 20_000, 4 * MIB), (512, 2000, 6 * MIB), (4096, 250, 6 * MIB)] {
+        let mut daemon = daemon("");
         let mut foe = Foe::login(daemon.address(), wide(1));
         // Let the target read far ahead.
         for _ in 0..32 {
@@ -145,43 +145,63 @@ fn data_in_crumbs_is_not_worth_more_than_its_bytes() {
             foe.send(nop).expect("sent");
         }
         foe.ping();
-        let write = foe.write(1, 2048);
-        foe.send(write).expect("sent");
-        let r2t = foe.r2t();
-        for n in 0..CRUMBS {
-            let mut crumb = data_out(&r2t);
-            (crumb.final_, crumb.data_sn, crumb.buffer_offset) = (false, DataSn(n), n);
-            crumb.data = Bytes::from_static(b"c");
-            foe.send(crumb).expect("sent");
-            // One at a time, each in a read of its own.
-            if n % 4 == 0 {
-                thread::sleep(Duration::from_micros(50));
+        endure(&format!("data in crumbs of {crumb}"), &mut daemon, bound, |_| {
+            let write = foe.write(1, 2048);
+            foe.send(write).expect("sent");
+            let r2t = foe.r2t();
+            for n in 0..number {
+                let mut part = data_out(&r2t);
+                (part.final_, part.data_sn, part.buffer_offset) = (false, DataSn(n), n * crumb);
+                part.data.truncate(crumb as usize);
+                foe.send(part).expect("sent");
+                // Each in a read of its own.
+                if n % 4 == 0 {
+                    thread::sleep(Duration::from_micros(50));
+                }
             }
-        }
-        foe.ping();
-    });
+            foe.ping();
+        });
+    }
 }
 
 #[test]
 fn answers_that_nobody_reads_are_bounded() {
-    for (what, lun, blocks, sessions) in
-        [("small reads of memory", 0, 8, 1), ("large reads of memory", 0, 32768, 4), ("large reads of a file", 1, 32768, 4)]
-    {
+    for (what, lun, blocks, is_behind_a_write) in [
+        ("small reads of memory", 0, 8, false),
+        ("large reads of memory", 0, 65535, false),
+        ("large reads of a file", 1, 65535, false),
+        ("large reads of memory behind an ordered write", 0, 65535, true),
+        ("large reads of a file behind an ordered write", 1, 65535, true),
+    ] {
         let mut daemon = daemon("");
-        // For each session the backlog of 4 MiB, one answer of 16 MiB over it, and as much that is being read.
-        endure(&format!("unread answers, {what}"), &mut daemon, sessions * 48 * MIB, |daemon| {
+        // For each session, the backlog of 4 MiB and one answer of 32 MiB over it; or 16 MiB that are being read, and one
+        // command of 32 MiB over that; and what is being sent.
+        let sessions = 3;
+        endure(&format!("unread answers, {what}"), &mut daemon, sessions * 96 * MIB, |daemon| {
             let mut foes: Vec<_> = (0..sessions).map(|n| Foe::login(daemon.address(), options(n as u32))).collect();
             for foe in &mut foes {
-                for _ in 0..128 {
+                let mut ordered = foe.write(lun, 8);
+                ordered.attribute = TaskAttribute::ORDERED;
+                let ordered = is_behind_a_write.then_some(ordered);
+                match &ordered {
+                    Some(write) => foe.send(write.clone()).expect("sent"),
+                    None => foe.cmd_sn = foe.cmd_sn.previous(),
+                }
+                for _ in 0..READS {
                     let read = foe.read(lun, blocks);
                     foe.send(read).expect("sent");
+                }
+                if ordered.is_some() {
+                    let data = data_out(&foe.r2t());
+                    foe.send(data).expect("sent");
                 }
             }
             // Nothing tells when it has taken up all it will.
             thread::sleep(Duration::from_secs(1));
-            // And they are all there, for whoever reads in the end.
+            // And they are all there, for whoever reads in the end, without a pause between them.
             let foe = &mut foes[0];
-            let mut left = 128 * usize::from(blocks) * 512;
+            foe.set_patience(Duration::from_secs(3));
+            let mut left = READS * usize::from(blocks) * 512;
             let mut buffer = vec![0; 1 << 20];
             while left > 0 {
                 left = left.saturating_sub(foe.stream().read(&mut buffer).expect("more"));
@@ -236,4 +256,5 @@ fn send_all_but_the_end(foe: &mut Foe, r2t: &R2t) -> usize {
     offset as usize
 }
 
-const CRUMBS: u32 = 20_000;
+/// What the command window holds, with one that waits before them.
+const READS: usize = 127;

@@ -2,11 +2,10 @@
 //!
 //! A session's state belongs to its own task; the rest of the program holds a [`SessionHandle`], a bounded channel to it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use dashmap::mapref::entry::Entry;
 use iscsi_proto::types::{Cid, Isid, Tsih};
 use tokio::sync::{mpsc, watch};
@@ -91,6 +90,7 @@ pub enum Full {
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_key: DashMap<SessionKey, Arc<SessionHandle>>,
+    tsihs: DashSet<Tsih>,
     next_id: AtomicU64,
 }
 
@@ -113,16 +113,22 @@ impl Sessions {
             if self.by_key.len() >= sessions_max {
                 return Err(Full::Daemon { max: sessions_max });
             }
-            if self.by_key.iter().filter(|entry| entry.key().target == key.target).count() >= of_target_max {
+            // The count is worth its while only where it can be reached.
+            if self.by_key.len() >= of_target_max
+                && self.by_key.iter().filter(|entry| entry.key().target == key.target).count() >= of_target_max
+            {
                 return Err(Full::Target { max: of_target_max });
             }
             let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
             let (ended_in, ended) = watch::channel(false);
             let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-            let tsih = self.free_tsih(id);
+            let tsih = self.take_tsih(id);
             let handle = Arc::new(SessionHandle { id, tsih, cid, key: key.clone(), orders: orders_in, ended });
             match self.by_key.entry(key.clone()) {
-                Entry::Occupied(_) => continue,
+                Entry::Occupied(_) => {
+                    self.tsihs.remove(&tsih);
+                    continue;
+                }
                 Entry::Vacant(vacant) => vacant.insert(Arc::clone(&handle)),
             };
             return Ok(Registration { handle, orders, registry: Arc::clone(self), _ended: ended_in });
@@ -134,10 +140,9 @@ impl Sessions {
     }
 
     /// "The TSIH 0 is reserved" (RFC 7143 §11.12.6); a number that no session has, starting from the session's own.
-    fn free_tsih(&self, id: u64) -> Tsih {
-        let in_use: HashSet<Tsih> = self.by_key.iter().map(|entry| entry.value().tsih).collect();
+    fn take_tsih(&self, id: u64) -> Tsih {
         let candidates = (id..).map(|id| Tsih((id % u64::from(u16::MAX)) as u16 + 1));
-        let mut free = candidates.take(usize::from(u16::MAX)).filter(|tsih| !in_use.contains(tsih));
+        let mut free = candidates.take(usize::from(u16::MAX)).filter(|tsih| self.tsihs.insert(*tsih));
         free.next().expect("limits.max_sessions is below 65535")
     }
 
@@ -149,6 +154,7 @@ impl Sessions {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.registry.by_key.remove_if(&self.handle.key, |_, handle| handle.id == self.handle.id);
+        self.registry.tsihs.remove(&self.handle.tsih);
     }
 }
 
