@@ -76,11 +76,11 @@ impl Foe {
 
     /// A WRITE(10) of that many blocks at LBA 0, whose data is to be asked for.
     pub fn write(&mut self, lun: u16, blocks: u16) -> ScsiCommand {
-        self.command(lun, &crate::ordeal::write_10(0, blocks), true, u32::from(blocks) * 512)
+        self.command(lun, &crate::bystander::write10(0, blocks), true, u32::from(blocks) * 512)
     }
 
     pub fn read(&mut self, lun: u16, blocks: u16) -> ScsiCommand {
-        self.command(lun, &crate::ordeal::read_10(0, blocks), false, u32::from(blocks) * 512)
+        self.command(lun, &crate::bystander::read10(0, blocks), false, u32::from(blocks) * 512)
     }
 
     pub fn nop(&mut self, data: impl Into<Bytes>) -> NopOut {

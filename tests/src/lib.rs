@@ -7,3 +7,13 @@ pub mod initiator;
 pub mod limits;
 pub mod ordeal;
 pub mod source;
+
+/// A line for whoever reads the test's output (`--nocapture`): what was measured.
+#[macro_export]
+macro_rules! note {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let mut out = std::io::stderr().lock();
+        let _ = writeln!(out, $($words)*);
+    }};
+}

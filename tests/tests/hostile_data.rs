@@ -8,7 +8,7 @@ use bytes::Bytes;
 use iscsi_proto::initiator::Options;
 use iscsi_proto::pdu::{DataOut, R2t, RejectReason, Response, ScsiStatus, TaskAttribute, TaskManagementFunction};
 use iscsi_proto::types::{DataSn, TargetTransferTag};
-use scenarios::foe::{Foe, data_out, options, sense, wire};
+use scenarios::foe::{Foe, data_out, options, sense};
 use scenarios::initiator::Error;
 use scenarios::ordeal::{MIB, daemon, endure};
 
@@ -110,27 +110,33 @@ fn solicited_data_that_never_comes_costs_nothing() {
 
 #[test]
 fn solicited_data_that_almost_comes_is_bounded() {
-    let mut daemon = daemon("");
-    // One command of 16 MiB may exceed the 8 MiB that a session may have asked for; both with their receive buffers.
-    endure("hoarded data", &mut daemon, 48 * MIB, |daemon| {
-        let mut foe = Foe::login(daemon.address(), wide(1));
-        for _ in 0..128 {
-            let write = foe.write(1, 32768);
-            foe.send(write).expect("sent");
-        }
-        // All of every R2T but the last PDU, for as long as R2Ts come.
-        foe.set_patience(Duration::from_millis(500));
-        let mut sent = 0;
-        loop {
-            match foe.try_recv() {
-                Ok(Response::R2t(r2t)) => sent += send_all_but_the_end(&mut foe, &r2t),
-                Err(Error::Silent) => break,
-                other => panic!("{other:?}"),
+    // A session may have asked for 8 MiB; or for one command's data, if that is more.
+    for (blocks, least, bound) in [(2048, 7 << 20, 24), (65535, 31 << 20, 64)] {
+        let mut daemon = daemon("");
+        endure(&format!("hoarded data of {blocks} blocks"), &mut daemon, bound * MIB, |daemon| {
+            let mut foe = Foe::login(daemon.address(), wide(1));
+            for _ in 0..128 {
+                let write = foe.write(1, blocks);
+                foe.send(write).expect("sent");
             }
-        }
-        assert!((4 << 20..32 << 20).contains(&sent), "{sent} bytes were asked for at once");
-        foe.ping();
-    });
+            // All of every command but its last PDU, for as long as R2Ts come.
+            foe.set_patience(Duration::from_millis(500));
+            let mut sent = 0;
+            loop {
+                match foe.try_recv() {
+                    Ok(Response::R2t(r2t)) => {
+                        let end = r2t.buffer_offset + r2t.desired_data_transfer_length;
+                        sent += send_sequence(&mut foe, &r2t, end < u32::from(blocks) * 512);
+                    }
+                    Err(Error::Silent) => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!((least..least + (2 << 20)).contains(&sent), "{sent} bytes were asked for at once");
+            assert!(daemon.rss() > sent as u64, "it is all there: nothing was refused");
+            foe.ping();
+        });
+    }
 }
 
 /// Whoever keeps a byte must not keep the buffer it came in.
@@ -243,17 +249,21 @@ fn wide(number: u32) -> Options {
     options(number).with("MaxBurstLength", "1048576").with("MaxOutstandingR2T", "8")
 }
 
-fn send_all_but_the_end(foe: &mut Foe, r2t: &R2t) -> usize {
-    let (segment, mut offset, mut data_sn) = (64 << 10, 0, DataSn(0));
-    while offset + segment < r2t.desired_data_transfer_length {
-        let mut part = data_out(r2t);
-        part.data.truncate(segment as usize);
-        (part.final_, part.data_sn, part.buffer_offset) = (false, data_sn, r2t.buffer_offset + offset);
-        foe.send_bytes(&wire(part)).expect("sent");
-        offset += segment;
-        data_sn = data_sn.next();
+/// In PDUs of 64 KiB; without the last, unless it is wanted.
+fn send_sequence(foe: &mut Foe, r2t: &R2t, with_last: bool) -> usize {
+    let (whole, mut sent) = (data_out(r2t), 0);
+    for (data_sn, start) in (0..).zip((0..whole.data.len()).step_by(64 << 10)) {
+        let end = whole.data.len().min(start + (64 << 10));
+        let final_ = end == whole.data.len();
+        if final_ && !with_last {
+            break;
+        }
+        let buffer_offset = r2t.buffer_offset + start as u32;
+        let (data_sn, data) = (DataSn(data_sn), whole.data.slice(start..end));
+        foe.send(DataOut { final_, data_sn, buffer_offset, data, ..whole.clone() }).expect("sent");
+        sent = end;
     }
-    offset as usize
+    sent
 }
 
 /// What the command window holds, with one that waits before them.

@@ -1,6 +1,5 @@
-//! Peers that connect and do not log in, or log in without end.
+//! Peers that log in without end, one way or the other.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,77 +7,10 @@ use std::time::{Duration, Instant};
 use iscsi_proto::pdu::{LoginRequest, LoginStage};
 use iscsi_proto::types::{Cid, CmdSn, ExpStatSn, InitiatorTaskTag, Isid, Tsih};
 use scenarios::daemon::wait_until;
-use scenarios::foe::{Foe, header, options, wire};
+use scenarios::foe::options;
 use scenarios::initiator::{Connection, Error, Session};
-use scenarios::ordeal::{MIB, daemon, endure, tell};
-
-/// Of the daemons here; what is over it must be gone soon after.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_secs(3);
-
-#[test]
-fn those_who_say_nothing_are_few_and_their_time_is_short() {
-    let mut daemon = daemon("max_pending_logins: 64, login_timeout: 2s");
-    endure("half-open logins", &mut daemon, 4 * MIB, |daemon| {
-        let begun = Instant::now();
-        let silent: Vec<_> = (0..64).map(|_| TcpStream::connect(daemon.address()).expect("taken")).collect();
-        // The 64 have to be accepted before more come.
-        wait_until("64 are let in", SOON, || daemon.open_files() > 64);
-        for _ in 0..36 {
-            let mut one_more = TcpStream::connect(daemon.address()).expect("the kernel takes it");
-            assert!(is_closed(&mut one_more), "one more than limits.max_pending_logins is closed at once");
-        }
-        assert!(begun.elapsed() < LOGIN_TIMEOUT, "at once, not after the login's time");
-        for mut stream in silent {
-            assert!(is_closed(&mut stream));
-        }
-        assert!((LOGIN_TIMEOUT..LOGIN_TIMEOUT + SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    });
-    let log = daemon.log();
-    assert_eq!(log.matches("which is limits.max_pending_logins").count(), 36, "each refusal is logged with its rule");
-    assert_eq!(log.matches("login took longer than 2s").count(), 64, "so is each that took too long");
-    Foe::login(daemon.address(), options(1)).ping();
-}
-
-#[test]
-fn a_byte_at_a_time_gains_no_time() {
-    let mut daemon = daemon("login_timeout: 2s");
-    endure("slow logins", &mut daemon, 4 * MIB, |daemon| {
-        let begun = Instant::now();
-        // A third never completes a header, a third never the text after it, a third sends request after request.
-        let login = wire(login_request(b"InitiatorName=iqn.2026-11.net.example:slow\0", true));
-        let mut text = header(0x03, 0, 8192).to_vec();
-        text.extend(std::iter::repeat_n(b'a', 8192));
-        let mut slow: Vec<(TcpStream, usize, &[u8])> = (0..90)
-            .map(|n| (TcpStream::connect(daemon.address()).expect("taken"), 0, [&login[..47], &text, &login][n % 3]))
-            .collect();
-        while !slow.is_empty() {
-            slow.retain_mut(|(stream, at, bytes)| {
-                *at += 1;
-                stream.write_all(&bytes[(*at - 1) % bytes.len()..][..1]).is_ok()
-            });
-            assert!(begun.elapsed() < LOGIN_TIMEOUT + SOON, "{} are still there", slow.len());
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
-}
-
-#[test]
-fn slow_sessions_are_asked_and_then_dropped() {
-    let mut daemon = daemon("target: { keepalive_interval: 500ms, keepalive_timeout: 500ms }");
-    endure("slow sessions", &mut daemon, 30 * MIB, |daemon| {
-        let mut foes: Vec<_> = (0..50).map(|n| Foe::login(daemon.address(), options(n))).collect();
-        let begun = Instant::now();
-        // A NOP-Out with 256 KiB of data, of which a byte comes now and then.
-        foes.iter_mut().for_each(|foe| foe.send_bytes(&header(0x00, 0, 256 << 10)).expect("sent"));
-        while !foes.is_empty() {
-            foes.retain_mut(|foe| foe.send_bytes(&[0]).is_ok());
-            assert!(begun.elapsed() < SOON, "{} are still there", foes.len());
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
-    assert_eq!(daemon.log().matches("no answer to a NOP-In within the keepalive timeout").count(), 50);
-}
+use scenarios::note;
+use scenarios::ordeal::{MIB, daemon, endure};
 
 #[test]
 fn text_without_end_ends_the_login() {
@@ -130,10 +62,10 @@ fn logins_without_pause() {
             let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || flood(n))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a flood")).collect()
         });
-        tell(&format!("in 3 s: {counts:?} logins that reinstate, that log out, that fail, connections"));
+        note!("in 3 s: {counts:?} logins that reinstate, that log out, that fail, connections");
         assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
     });
-    wait_until("all connections are gone", SOON, || daemon.open_files() < 64);
+    wait_until("all connections are gone", Duration::from_secs(3), || daemon.open_files() < 64);
 }
 
 fn login_request(text: &'static [u8], continue_: bool) -> LoginRequest {
@@ -152,9 +84,4 @@ fn login_request(text: &'static [u8], continue_: bool) -> LoginRequest {
         exp_stat_sn: ExpStatSn(0),
         data: text.into(),
     }
-}
-
-fn is_closed(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(LOGIN_TIMEOUT + SOON)).expect("a timeout");
-    matches!(stream.read(&mut [0; 1]), Ok(0)) || stream.write(&[0]).is_err()
 }
