@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::{DashMap, DashSet};
 use dashmap::mapref::entry::Entry;
+use dashmap::{DashMap, DashSet};
 use iscsi_proto::types::{Cid, Isid, Tsih};
 use tokio::sync::{mpsc, watch};
 
