@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn comments_and_literals_are_blank() {
-        assert_eq!(code("a // b.unwrap()\nc"), "a               \nc");
+        assert_eq!(code("a // b.unwrap()\nc"), "a              \nc");
         assert_eq!(code("a(\"x.unwrap()\")"), "a(\"          \")");
         assert_eq!(code("r#\"println!\"# + 1").trim_end(), "\"           \" + 1");
         assert_eq!(code("'\"' + x"), "    + x");
