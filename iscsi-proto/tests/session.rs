@@ -421,24 +421,24 @@ fn a_command_aborted_before_it_was_taken_up_is_not() {
 #[test]
 fn a_starved_tag_that_another_command_has_takes_no_second_share() {
     let mut peer = Peer::new(settings());
-    let solicit = |peer: &mut Peer, tag, cmd_sn| {
-        peer.write(tag, cmd_sn, 4096, 0, true);
-        peer.target.solicit(itt(tag), 4096);
+    let solicit = |peer: &mut Peer, tag, cmd_sn, bytes| {
+        peer.write(tag, cmd_sn, bytes, 0, true);
+        peer.target.solicit(itt(tag), bytes.into());
     };
-    solicit(&mut peer, 1, 10);
-    solicit(&mut peer, 2, 11);
-    assert_eq!(peer.responses().len(), 1, "the second waits");
-    peer.target.abort(itt(2));
-    solicit(&mut peer, 2, 12);
-    for (tag, cmd_sn) in [(1, 13), (2, 14), (1, 15), (2, 16)] {
-        peer.target.abort(itt(tag));
-        solicit(&mut peer, tag, cmd_sn);
+    for (tag, bytes) in [(1, 4096), (2, 4096), (3, 2048)] {
+        solicit(&mut peer, tag, 9 + tag, bytes);
     }
-    peer.target.abort(itt(1));
-    peer.target.abort(itt(2));
-    peer.responses();
-    solicit(&mut peer, 3, 17);
-    assert_eq!(peer.r2t().initiator_task_tag, itt(3), "nothing of the budget was lost");
+    peer.target.abort(itt(3));
+    solicit(&mut peer, 3, 13, 2048);
+    for tag in [1, 2] {
+        peer.target.abort(itt(tag));
+    }
+    let asked: Vec<_> = peer.responses();
+    assert_eq!(asked.len(), 3, "each in its turn: {asked:?}");
+    peer.target.abort(itt(3));
+    solicit(&mut peer, 4, 14, 4000);
+    solicit(&mut peer, 5, 15, 96);
+    assert_eq!(peer.responses().len(), 2, "both at once, as nothing of the budget was lost");
 }
 
 #[test]

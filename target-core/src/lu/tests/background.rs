@@ -125,7 +125,10 @@ async fn a_sanitize_that_cannot_be_recorded_leaves_a_failed_one_failed() {
     session.run(&[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0]).await;
     let failed = session.run(&TEST_UNIT_READY).await;
     assert_ne!(failed, GOOD);
+    let path = directory.path().to_owned();
     directory.close().expect("the state store is gone");
+    std::fs::write(&path, b"").expect("a file where the directory was");
     session.run(&[0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0]).await;
     assert_eq!(session.run(&TEST_UNIT_READY).await, failed, "nothing was sanitized");
+    std::fs::remove_file(path).expect("our own");
 }
