@@ -98,7 +98,7 @@ pub fn session_limits(
     let bytes = |size: Option<Size>| size.map(|Size(bytes)| u32::try_from(bytes).unwrap_or(u32::MAX));
     let max_burst_length = count("max_burst_length", bytes(raw.max_burst_length), LENGTH, defaults.max_burst_length);
     let limits = SessionLimits {
-        max_sessions: count("max_sessions", raw.max_sessions, COUNT, defaults.max_sessions as u32) as usize,
+        max_sessions: count("max_sessions", raw.max_sessions, SESSIONS, defaults.max_sessions as u32) as usize,
         max_recv_data_segment_length: count(
             "max_recv_data_segment_length",
             bytes(raw.max_recv_data_segment_length),
@@ -226,9 +226,9 @@ fn portals(
 
 fn limits(raw: RawDaemonLimits, place: &Place, findings: &mut Findings) -> (DaemonLimits, SessionLimits) {
     let defaults = DaemonLimits::default();
-    let mut count = |name: &str, raw: Option<u32>, default: usize| match raw {
-        Some(number) if !COUNT.contains(&number) => {
-            let remedy = format!("use {} to {}", COUNT.start(), COUNT.end());
+    let mut count = |name: &str, raw: Option<u32>, range: RangeInclusive<u32>, default: usize| match raw {
+        Some(number) if !range.contains(&number) => {
+            let remedy = format!("use {} to {}", range.start(), range.end());
             findings.fault(&place.at(name), format!("{number} is out of range"), remedy);
             default
         }
@@ -236,9 +236,14 @@ fn limits(raw: RawDaemonLimits, place: &Place, findings: &mut Findings) -> (Daem
         None => default,
     };
     let limits = DaemonLimits {
-        max_connections: count("max_connections", raw.max_connections, defaults.max_connections),
-        max_pending_logins: count("max_pending_logins", raw.max_pending_logins, defaults.max_pending_logins),
-        max_sessions: count("max_sessions", raw.max_sessions, defaults.max_sessions),
+        max_connections: count("max_connections", raw.max_connections, CONNECTIONS, defaults.max_connections),
+        max_pending_logins: count(
+            "max_pending_logins",
+            raw.max_pending_logins,
+            CONNECTIONS,
+            defaults.max_pending_logins,
+        ),
+        max_sessions: count("max_sessions", raw.max_sessions, SESSIONS, defaults.max_sessions),
         login_timeout: raw.login_timeout.map_or(defaults.login_timeout, |Time(time)| time),
         shutdown_grace: raw.shutdown_grace.map_or(defaults.shutdown_grace, |Time(time)| time),
     };
@@ -380,8 +385,11 @@ const NODE_LENGTH_MAX: usize = 255;
 /// Bytes. A file name in `state_dir` holds it with room for what is put before and behind.
 const VOLUME_NAME_LENGTH_MAX: usize = 128;
 
-/// Connections or sessions: what a process's descriptors can be raised to.
-const COUNT: RangeInclusive<u32> = 1..=1_000_000;
+/// What a process's descriptors can be raised to.
+const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Each has a TSIH of its own, of 16 bits (RFC 7143 §11.12.6).
+const SESSIONS: RangeInclusive<u32> = 1..=65_000;
 
 /// Bytes (RFC 7143 §13.12 to §13.14).
 const LENGTH: RangeInclusive<u32> = 512..=(1 << 24) - 1;

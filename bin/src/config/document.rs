@@ -98,10 +98,26 @@ fn not_yaml(text: &str, error: &serde_yaml::Error) -> Fault {
     // serde_yaml places a key that is there twice at its section's start; the other reading at the second key.
     let duplicate = reason.contains("duplicate entry");
     let marked = MarkedYaml::load_from_str(text).err().filter(|_| duplicate).map(|error| error.marker().line());
+    let is_too_large = reason.contains("as u128") || reason.contains("as i128");
     let remedy = if duplicate {
         "keep one of them"
+    } else if reason.contains("more than one document") {
+        "keep one: nothing may follow a line of ---"
+    } else if reason.contains("repetition limit") {
+        "write out what the aliases (*NAME) stand for"
+    } else if is_too_large {
+        "write a smaller number"
     } else {
         "mind the indentation, and quote what holds `: `, `#`, `*` or `[` (\"[::]:3260\")"
+    };
+    // Beyond 64 bits serde_yaml has a kind of its own for a number, and YAML's value has none.
+    let reason = match is_too_large {
+        true => reason
+            .replace("invalid type: ", "")
+            .replace(", expected any YAML value", " is too large")
+            .replace(" as u128", "")
+            .replace(" as i128", ""),
+        false => reason,
     };
     Fault {
         place: Place::root(),

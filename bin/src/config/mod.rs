@@ -32,8 +32,8 @@ pub struct Loaded {
 /// Relative paths in the file are taken from the directory it is in.
 pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
     let mut findings = Findings::default();
-    match fs::read_to_string(file) {
-        Ok(text) => {
+    match fs::read(file).map(String::from_utf8) {
+        Ok(Ok(text)) => {
             let base = match file.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
@@ -43,6 +43,13 @@ pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
                 Some(config) if findings.faults.is_empty() => Ok(Loaded { config, warnings: findings.warnings }),
                 _ => Err(ConfigErrors { file: file.to_owned(), faults: findings.faults }),
             }
+        }
+        Ok(Err(error)) => {
+            let sound = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes()[..sound].iter().filter(|byte| **byte == b'\n').count();
+            findings.fault(&Place::root(), "this is not UTF-8", "save the file in UTF-8");
+            findings.faults.iter_mut().for_each(|fault| fault.line = Some(line));
+            Err(ConfigErrors { file: file.to_owned(), faults: findings.faults })
         }
         Err(error) => {
             findings.fault(&Place::root(), format!("cannot be read: {error}"), "name a readable file with -c");

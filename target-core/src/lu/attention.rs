@@ -7,7 +7,7 @@ use crate::scsi::sense::{Asc, Sense, SenseKey};
 /// What an initiator is told once, instead of the answer to its next command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attention {
-    /// 29h/01h, the first time this nexus is seen since the target started.
+    /// 29h/00h, the first time this nexus is seen since the target started.
     PowerOn,
     /// 29h/02h, a target reset (TARGET WARM RESET, TARGET COLD RESET).
     TargetReset,
@@ -40,7 +40,8 @@ pub enum Attention {
 impl Attention {
     pub fn asc(self) -> Asc {
         let (code, qualifier) = match self {
-            Attention::PowerOn => (0x29, 0x01),
+            // Not 01h: libiscsi's iscsi-ls goes on after the general code only.
+            Attention::PowerOn => (0x29, 0x00),
             Attention::TargetReset => (0x29, 0x02),
             Attention::LogicalUnitReset => (0x29, 0x03),
             Attention::NexusLoss => (0x29, 0x07),
@@ -180,6 +181,6 @@ mod tests {
         attentions.raise(Attention::CapacityChanged);
         assert_eq!(attentions.query_async_event(), Some([0x16, 0x2A, 0x09]));
         attentions.raise(Attention::PowerOn);
-        assert_eq!(attentions.query_async_event(), Some([0x26, 0x29, 0x01]));
+        assert_eq!(attentions.query_async_event(), Some([0x26, 0x29, 0x00]));
     }
 }

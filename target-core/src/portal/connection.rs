@@ -163,6 +163,10 @@ impl FullFeature {
         let ended = match self.converse().await {
             Ok(ended) | Err(ended) => ended,
         };
+        if matches!(ended, Ended::Ordered(EndReason::Shutdown)) {
+            // Slow devices and initiators that do not read have had their time then.
+            let _ = tokio::time::timeout(DRAIN_MAX, self.finish_in_flight()).await;
+        }
         // "the target … MUST … terminate all tasks" of a session before another takes its place (RFC 7143 §6.3.5): what
         // runs may still change the medium.
         let drained = tokio::time::timeout(DRAIN_MAX, self.router.drain()).await;
@@ -353,9 +357,26 @@ impl FullFeature {
                 self.session.send_async_message(AsyncEvent::LOGOUT_REQUEST, [0, 0, LOGOUT_SECONDS]);
             }
             SessionOrder::End(reason) => {
-                self.drop_connection();
+                if reason != EndReason::Shutdown {
+                    self.drop_connection();
+                }
                 return Err(Ended::Ordered(reason));
             }
+        }
+        Ok(())
+    }
+
+    /// Answer what runs, take up nothing more.
+    async fn finish_in_flight(&mut self) -> Result<(), Ended> {
+        self.router.abandon_what_waits();
+        while !self.router.is_idle() {
+            let finished = poll_fn(|context| self.router.poll_finished(context)).await;
+            // What would come after it (a cold reset's end of sessions) comes anyway.
+            let _ = self.router.finish(finished, &mut self.session);
+        }
+        self.session.send_async_message(AsyncEvent::SESSION_DROP_NOTIFICATION, [0, 0, 0]);
+        while !self.transmit()? {
+            self.writer.writable().await?;
         }
         Ok(())
     }

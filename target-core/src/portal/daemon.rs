@@ -144,7 +144,7 @@ impl Daemon {
             limits,
             portals: ArcSwap::default(),
         });
-        let listeners = bind(portals, &shared)?;
+        let listeners = bind(portals, &shared).await?;
         publish(&shared, &listeners);
         Ok(Daemon { shared, listeners: Mutex::new(listeners) })
     }
@@ -158,16 +158,25 @@ impl Daemon {
     pub async fn apply(&self, config: Config) -> Result<Applied, ApplyRefused> {
         let mut listeners = self.listeners.lock().await;
         let wanted = wanted_portals(&config);
-        let is_open = |wanted: &(u16, SocketAddr), listener: &Listener| {
-            (listener.portal_group, listener.address) == *wanted
-                || (wanted.1.port() == 0 && listener.portal_group == wanted.0 && listener.address.ip() == wanted.1.ip())
-        };
-        let new = wanted.iter().filter(|wanted| !listeners.iter().any(|open| is_open(wanted, open))).copied().collect();
-        // New sockets first: they are the part that fails most and is undone by dropping it.
-        let opened = bind(new, &self.shared)?;
         let old = self.shared.catalog.load_full();
         let limits = config.limits.clone();
-        let (catalog, changes) = old.reopen(config).await.map_err(StartError::Volumes)?;
+        // New sockets first: they are the part that fails most and is undone by dropping it.
+        let closed = make_way(&mut listeners, &wanted).await;
+        let opened = match bind(missing(&listeners, &wanted), &self.shared).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                listeners.extend(self.bind_again(closed).await);
+                return Err(error.into());
+            }
+        };
+        let (catalog, changes) = match old.reopen(config).await {
+            Ok(reopened) => reopened,
+            Err(faults) => {
+                close(opened).await;
+                listeners.extend(self.bind_again(closed).await);
+                return Err(StartError::Volumes(faults).into());
+            }
+        };
         listeners.retain(|open| wanted.iter().any(|wanted| is_open(wanted, open)));
         listeners.extend(opened);
         publish(&self.shared, &listeners);
@@ -185,6 +194,18 @@ impl Daemon {
             }
         }
         Ok(Applied(changes))
+    }
+
+    /// What was closed for a change that is not taken after all.
+    async fn bind_again(&self, closed: Vec<(u16, SocketAddr)>) -> Vec<Listener> {
+        let mut opened = Vec::new();
+        for portal in closed {
+            match bind(vec![portal], &self.shared).await {
+                Ok(listeners) => opened.extend(listeners),
+                Err(error) => tracing::error!(%error, "a portal of the old configuration is lost"),
+            }
+        }
+        opened
     }
 
     /// Stop listening, ask initiators to log out, finish what is in flight, flush. What is not gone by `grace` is cut off.
@@ -221,13 +242,71 @@ fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {
     config.portal_groups.iter().flat_map(|group| group.portals.iter().map(|address| (group.tag, *address))).collect()
 }
 
-fn bind(portals: Vec<(u16, SocketAddr)>, shared: &Arc<Shared>) -> Result<Vec<Listener>, StartError> {
-    let listen = |(tag, address)| {
-        Listener::bind(address, tag, Arc::clone(shared)).map_err(|source| StartError::Portal { address, source })
-    };
-    portals.into_iter().map(listen).collect()
+/// A configured port 0 is whichever was free.
+fn is_open(wanted: &(u16, SocketAddr), listener: &Listener) -> bool {
+    (listener.portal_group, listener.address) == *wanted
+        || (wanted.1.port() == 0 && listener.portal_group == wanted.0 && listener.address.ip() == wanted.1.ip())
+}
+
+fn missing(listeners: &[Listener], wanted: &[(u16, SocketAddr)]) -> Vec<(u16, SocketAddr)> {
+    wanted.iter().filter(|wanted| !listeners.iter().any(|open| is_open(wanted, open))).copied().collect()
+}
+
+/// Close those that are to go and hold what one that is to come needs: the same address for another group, or a wildcard
+/// in place of an address. Returns what they were.
+async fn make_way(listeners: &mut Vec<Listener>, wanted: &[(u16, SocketAddr)]) -> Vec<(u16, SocketAddr)> {
+    let new = missing(listeners, wanted);
+    let (stay, in_the_way): (Vec<_>, Vec<_>) = std::mem::take(listeners).into_iter().partition(|open: &Listener| {
+        wanted.iter().any(|wanted| is_open(wanted, open)) || !new.iter().any(|(_, new)| collide(*new, open.address))
+    });
+    *listeners = stay;
+    let closed = in_the_way.iter().map(|open| (open.portal_group, open.address)).collect();
+    close(in_the_way).await;
+    closed
+}
+
+/// Whether both can't be listened on at once.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && same_address
+}
+
+/// All, or none.
+async fn bind(portals: Vec<(u16, SocketAddr)>, shared: &Arc<Shared>) -> Result<Vec<Listener>, StartError> {
+    let mut opened = Vec::new();
+    for (tag, address) in portals {
+        match Listener::bind(address, tag, Arc::clone(shared)) {
+            Ok(listener) => opened.push(listener),
+            Err(source) => {
+                close(opened).await;
+                return Err(StartError::Portal { address, source });
+            }
+        }
+    }
+    Ok(opened)
+}
+
+async fn close(listeners: Vec<Listener>) {
+    for listener in listeners {
+        listener.close().await;
+    }
 }
 
 fn publish(shared: &Shared, listeners: &[Listener]) {
     shared.portals.store(Arc::new(listeners.iter().map(|open| (open.portal_group, open.address)).collect()));
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn which_addresses_collide() {
+        let collide = |a: &str, b: &str| super::collide(a.parse().expect("an address"), b.parse().expect("an address"));
+        assert!(collide("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(collide("0.0.0.0:1", "127.0.0.1:1"));
+        assert!(collide("[::1]:1", "[::]:1"));
+        assert!(!collide("0.0.0.0:1", "127.0.0.1:2"));
+        assert!(!collide("127.0.0.2:1", "127.0.0.1:1"));
+        // IPv6 sockets of ours take no IPv4.
+        assert!(!collide("[::]:1", "127.0.0.1:1"));
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::connection;
 use super::daemon::Shared;
@@ -23,7 +23,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct Listener {
     pub address: SocketAddr,
     pub portal_group: u16,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Listener {
@@ -40,8 +40,15 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, portal_group, shared)).abort_handle();
+        let task = tokio::spawn(accept(listener, portal_group, shared));
         Ok(Listener { address, portal_group, task })
+    }
+
+    /// Returns once the address is free again.
+    pub async fn close(mut self) {
+        self.task.abort();
+        // Ended by the abort, which is no fault.
+        let _ = (&mut self.task).await;
     }
 }
 

@@ -103,8 +103,15 @@ pub fn inventory_for(
 ) -> Result<LunInventory, Refusal> {
     let config = served(catalog, target, portal_group)?;
     let rule = config.admit(initiator.as_str(), peer.ip(), chap_user).map_err(not_admitted)?;
-    if config.auth.is_some() && chap_user.is_none() {
-        return Err(Refusal::new(LoginError::AuthenticationFailure, "the target has come to require CHAP"));
+    if let Some(auth) = &config.auth {
+        let refused = |why: String| Refusal::new(LoginError::AuthenticationFailure, why);
+        match chap_user {
+            None => return Err(refused("the target has come to require CHAP".to_owned())),
+            Some(user) if !auth.users.iter().any(|known| known.name == user) => {
+                return Err(refused(format!("there is no longer a user {user} in auth.chap")));
+            }
+            Some(_) => {}
+        }
     }
     Ok(catalog.inventory(config.luns_under(rule)))
 }
@@ -263,8 +270,9 @@ impl Clerk<'_> {
 
     async fn admit(&self, admission: &Admission) -> Result<(Registration, LunInventory), Refusal> {
         let user = admission.chap_user.as_deref();
+        let is_normal = admission.session_type == SessionType::Normal;
         let (inventory, of_target_max) = match &admission.target_name {
-            Some(target) if admission.session_type == SessionType::Normal => {
+            Some(target) if is_normal => {
                 let (initiator, tag) = (&admission.initiator_name, self.portal_group);
                 let inventory = inventory_for(&self.catalog, target, initiator, tag, self.peer, user)?;
                 let limits = self.catalog.target(target).map_or(usize::MAX, |config| config.limits.max_sessions);
@@ -275,13 +283,25 @@ impl Clerk<'_> {
         let key = SessionKey {
             initiator: admission.initiator_name.clone(),
             isid: admission.isid,
-            target: admission.target_name.clone().filter(|_| admission.session_type == SessionType::Normal),
+            target: admission.target_name.clone().filter(|_| is_normal),
             portal_group: self.portal_group,
         };
         self.decide(admission, &key)?;
         let sessions_max = self.shared.limits.current().max_sessions;
         match self.shared.sessions.register(key, admission.cid, sessions_max, of_target_max).await {
-            Ok(registration) => Ok((registration, inventory)),
+            Ok(registration) => {
+                // A reload between the login's beginning and here has not told this session, which was not one yet; one
+                // after here will.
+                let current = self.shared.catalog.load();
+                match &admission.target_name {
+                    Some(target) if is_normal && !Arc::ptr_eq(&current, &self.catalog) => {
+                        let (initiator, tag) = (&admission.initiator_name, self.portal_group);
+                        let inventory = inventory_for(&current, target, initiator, tag, self.peer, user)?;
+                        Ok((registration, inventory))
+                    }
+                    _ => Ok((registration, inventory)),
+                }
+            }
             Err(Full::Daemon { max }) => {
                 let rule = format!("{max} sessions are open, which is limits.max_sessions");
                 Err(Refusal::new(LoginError::OutOfResources, rule))

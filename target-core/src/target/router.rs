@@ -176,6 +176,17 @@ impl TaskRouter {
         self.inventory = Arc::new(inventory);
     }
 
+    /// No more than what changes or reads the medium already goes on; it is answered as it ends.
+    pub fn abandon_what_waits(&mut self) {
+        let waits = |task: &Task| !matches!(task.state, Routed::Running { let_go: None, .. });
+        let waiting: Vec<_> = self.tasks.iter().filter(|(_, task)| waits(task)).map(|(tag, _)| *tag).collect();
+        for tag in waiting {
+            if let Some(Task { state: Routed::Running { let_go: Some(handle), .. }, .. }) = self.take_out(tag) {
+                handle.abort();
+            }
+        }
+    }
+
     fn find(&self, lun: Lun) -> Option<usize> {
         let number = lun.to_u16()?;
         self.slots.binary_search_by_key(&number, |slot| slot.lun).ok()

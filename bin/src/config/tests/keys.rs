@@ -1,6 +1,6 @@
 //! What does not fit the file's shape: unknown settings, wrong kinds, no YAML at all.
 
-use super::assert_fault;
+use super::*;
 
 #[test]
 fn an_unknown_setting_is_named_with_the_likely_one() {
@@ -84,6 +84,26 @@ fn text_that_is_not_yaml() {
         r#"2: this is not YAML: duplicate entry with key "node"
     remedy: keep one of them"#,
     );
+    assert_fault(
+        "size: 1MiB",
+        "size: 99999999999999999999999999",
+        "5: this is not YAML: volumes.db.size: integer `99999999999999999999999999` is too large at line 5 column 29
+    remedy: write a smaller number",
+    );
+    assert_faults(
+        &format!("{SOUND}---\nnode: beta\n"),
+        "this is not YAML: deserializing from YAML containing more than one document is not supported
+    remedy: keep one: nothing may follow a line of ---",
+    );
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_told_with_its_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("c.yaml");
+    fs::write(&file, b"node: alpha\nstate_dir: \xe9tat\n").expect("written");
+    let faults = load(&file).expect_err("it is Latin 1").faults;
+    assert_eq!(render(&faults), "2: this is not UTF-8\n    remedy: save the file in UTF-8");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn limits_have_ranges() {
         "3: limits.login_timeout: found `5`
     remedy: write a duration with its unit, such as 500ms or 10s
 3: limits.max_sessions: 0 is out of range
-    remedy: use 1 to 1000000
+    remedy: use 1 to 65000
 3: limits.target.first_burst_length: 2097152 is more than max_burst_length, 1048576
     remedy: RFC 7143 §13.14 wants FirstBurstLength no larger than MaxBurstLength: lower it, or raise the other
 3: limits.target.max_burst_length: 100 is out of range

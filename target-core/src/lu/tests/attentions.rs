@@ -1,7 +1,7 @@
 use super::*;
 use crate::scsi::sense::SenseKey;
 
-const POWER_ON: Answer = Answer::Check(6, 0x29, 1);
+const POWER_ON: Answer = Answer::Check(6, 0x29, 0);
 
 #[tokio::test]
 async fn power_on_then_nexus_loss() {
@@ -27,7 +27,7 @@ async fn inquiry_and_report_luns_leave_them_pending() {
 async fn request_sense_tells_and_clears() {
     let session = Fixture::new().fresh("a", 1);
     let Answer::Good(data) = session.run(&[0x03, 0, 0, 0, 252, 0]).await else { panic!("GOOD") };
-    assert_eq!((data[2], data[12], data[13]), (SenseKey::UnitAttention as u8, 0x29, 1));
+    assert_eq!((data[2], data[12], data[13]), (SenseKey::UnitAttention as u8, 0x29, 0));
     let Answer::Good(data) = session.run(&[0x03, 1, 0, 0, 252, 0]).await else { panic!("GOOD") };
     assert_eq!(data, [0x72, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(session.run(&TEST_UNIT_READY).await, GOOD);
