@@ -92,7 +92,7 @@ fn text_that_is_not_yaml() {
     );
     assert_faults(
         &format!("{SOUND}---\nnode: beta\n"),
-        "this is not YAML: deserializing from YAML containing more than one document is not supported
+        " this is not YAML: deserializing from YAML containing more than one document is not supported
     remedy: keep one: nothing may follow a line of ---",
     );
 }
