@@ -1,23 +1,19 @@
 //! One connection in full feature phase: PDUs and `now` in, events and PDUs out.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::budget::Budget;
 use super::command_window::{Arrival, CommandWindow};
-use super::data_in::Segments;
 use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
 use super::outbox::Outbox;
-use super::task::{Answer, CommandArrived, Event, Phase, Task};
-use super::transfer::{DataOutFields, Inbound, Step, TransferFault};
-use crate::pdu::{
-    self, DataInStatus, Pdu, PduError, PduFault, RawPdu, RejectReason, Request, Residual, ScsiStatus, ServiceResponse,
-};
-use crate::types::{CmdSn, DataSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
+use super::task::{Answer, CommandArrived, Event, Phase, Task, TaskTable};
+use super::transfer::Inbound;
+use crate::pdu::{self, Pdu, PduError, PduFault, RawPdu, RejectReason, Request};
+use crate::types::{CmdSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
 
 /// What login negotiated, and the bounds the target sets itself.
 #[derive(Clone, Debug)]
@@ -50,46 +46,26 @@ pub enum ConnectionError {
     Silent,
 }
 
-/// ITTs are the initiator's to choose; they only slow down its own session, so a cheap hash does.
-#[derive(Default)]
-struct TagHasher(u64);
-
-impl std::hash::Hasher for TagHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-}
-
-type TaskTable = HashMap<InitiatorTaskTag, Task, BuildHasherDefault<TagHasher>>;
-
 /// See the module.
 #[derive(Debug)]
 pub struct Connection {
-    settings: Settings,
-    window: CommandWindow<Ordered>,
-    outbox: Outbox,
-    tasks: TaskTable,
-    immediate_outstanding: usize,
+    pub(super) settings: Settings,
+    pub(super) window: CommandWindow<Ordered>,
+    pub(super) outbox: Outbox,
+    pub(super) tasks: TaskTable,
+    pub(super) immediate_outstanding: usize,
     /// Task management requests that came in order and are not answered; each has its place in the CmdSN window.
     management_outstanding: usize,
     /// Bounded by the CmdSN window and `IMMEDIATE_MAX`.
-    events: VecDeque<Event>,
-    next_tag: u32,
+    pub(super) events: VecDeque<Event>,
+    pub(super) next_tag: u32,
     keepalive: Option<Keepalive>,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 /// What waits in the CmdSN window for its turn.
 #[derive(Debug)]
-enum Ordered {
+pub(super) enum Ordered {
     Command(pdu::ScsiCommand),
     TaskManagement(pdu::TaskManagementRequest),
     Text(pdu::TextRequest),
@@ -378,7 +354,7 @@ impl Connection {
 
     // ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn receive_command(&mut self, command: pdu::ScsiCommand, bhs: &pdu::Bhs) {
+    pub(super) fn receive_command(&mut self, command: pdu::ScsiCommand, bhs: &pdu::Bhs) {
         if let Err(reason) = self.check_command(&command) {
             return self.reject(bhs, reason);
         }
@@ -471,7 +447,7 @@ impl Connection {
         self.open_window();
     }
 
-    fn open_window(&mut self) {
+    pub(super) fn open_window(&mut self) {
         self.window.open((self.tasks.len() + self.management_outstanding) as u32);
     }
 
@@ -505,236 +481,14 @@ impl Connection {
         });
     }
 
-    // ── data out ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn receive_data_out(&mut self, data_out: pdu::DataOut, bhs: &pdu::Bhs) {
-        let task = data_out.initiator_task_tag;
-        let fields = DataOutFields {
-            target_transfer_tag: data_out.target_transfer_tag,
-            data_sn: data_out.data_sn,
-            buffer_offset: data_out.buffer_offset,
-            final_: data_out.final_,
-        };
-        let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) else {
-            return self.refuse_data_out(data_out.target_transfer_tag, bhs);
-        };
-        if !data_out.target_transfer_tag.is_reserved() && !inbound.knows(data_out.target_transfer_tag) {
-            return self.refuse_data_out(data_out.target_transfer_tag, bhs);
-        }
-        match inbound.receive(fields, data_out.data) {
-            Ok(Step::Continue) => {}
-            Ok(Step::SequenceEnded) => self.collect(task),
-            Err(fault) => self.fail_transfer(task, fault),
-        }
-    }
-
-    /// Data may trail a command that was aborted or that the window ignored; it is no one's. Only a tag that no R2T ever
-    /// gave is wrong.
-    fn refuse_data_out(&mut self, tag: TargetTransferTag, bhs: &pdu::Bhs) {
-        if !tag.is_reserved() && !(1..=self.next_tag).contains(&tag.0) {
-            self.reject(bhs, RejectReason::INVALID_PDU_FIELD);
-        }
-    }
-
-    /// "If the discarded PDU is a solicited or unsolicited iSCSI data PDU … the target MUST … terminate the task"
-    /// (RFC 7143 §7.8; ErrorRecoveryLevel 0 has no recovery R2T).
-    fn recover_from_lost_payload(&mut self, raw: RawPdu) {
-        let bhs = raw.bhs;
-        match Request::decode(raw) {
-            Ok(Request::DataOut(data_out)) => {
-                let task = data_out.initiator_task_tag;
-                if let Some(inbound) = self.tasks.get_mut(&task).and_then(|entry| entry.phase.inbound()) {
-                    inbound.lose(data_out.target_transfer_tag, data_out.final_);
-                    self.fail_transfer(task, TransferFault::Lost);
-                }
-            }
-            // The command itself is whole: it keeps its place in the order and ends for want of its immediate data.
-            Ok(Request::ScsiCommand(command)) => {
-                let task = command.initiator_task_tag;
-                let is_new = !self.tasks.contains_key(&task);
-                self.receive_command(command, &bhs);
-                if let (true, Some(entry)) = (is_new, self.tasks.get_mut(&task))
-                    && let Some(inbound) = entry.phase.inbound()
-                {
-                    inbound.discard();
-                    self.fail_transfer(task, TransferFault::Lost);
-                }
-            }
-            // Dropping any other leaves a gap in CmdSN that the initiator fills by sending it again.
-            _ => {}
-        }
-    }
-
-    fn fail_transfer(&mut self, task: InitiatorTaskTag, fault: TransferFault) {
-        match self.tasks.get(&task).map(|entry| &entry.phase) {
-            // Already answered: its response waited for this F bit, perhaps.
-            Some(Phase::Ending(..)) => self.collect(task),
-            Some(_) => self.events.push_back(Event::DataFault { task, fault }),
-            None => {}
-        }
-    }
-
-    /// Send what R2Ts may go out, or pass the data on, or send the answer that waited.
-    fn collect(&mut self, task: InitiatorTaskTag) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        match &mut entry.phase {
-            Phase::Collecting(inbound) if inbound.is_complete() => {
-                let data = inbound.take();
-                entry.phase = Phase::Executing;
-                self.events.push_back(Event::Data { task, data });
-            }
-            Phase::Collecting(_) if entry.solicited_bytes > 0 => self.send_r2ts(task),
-            Phase::Ending(inbound, answer) if inbound.is_quiet() => {
-                let answer = std::mem::take(answer);
-                self.finish(task, answer);
-            }
-            _ => {}
-        }
-    }
-
-    fn send_r2ts(&mut self, task: InitiatorTaskTag) {
-        let outstanding_max = usize::from(self.settings.max_outstanding_r2t.max(1));
-        loop {
-            let target_transfer_tag = self.new_tag();
-            let Some(entry) = self.tasks.get_mut(&task) else { return };
-            let Phase::Collecting(inbound) = &mut entry.phase else { return };
-            let Some(plan) = inbound.next_r2t(target_transfer_tag, self.settings.max_burst_length, outstanding_max)
-            else {
-                return;
-            };
-            let lun = entry.lun;
-            self.send(pdu::R2t {
-                lun,
-                initiator_task_tag: task,
-                target_transfer_tag,
-                // The next StatSN, which an R2T does not use up (RFC 7143 §11.8.3).
-                stat_sn: self.outbox.next_stat_sn(),
-                exp_cmd_sn: self.window.expected(),
-                max_cmd_sn: self.window.maximum(),
-                r2t_sn: plan.r2t_sn,
-                buffer_offset: plan.buffer_offset,
-                desired_data_transfer_length: plan.desired_data_transfer_length,
-            });
-        }
-    }
-
-    /// Whether the command may solicit now; if not, it waits for others to finish.
-    fn reserve(&mut self, task: InitiatorTaskTag, bytes: u64) -> bool {
-        let fits = self.budget.take(bytes);
-        if let (true, Some(entry)) = (fits, self.tasks.get_mut(&task)) {
-            entry.solicited_bytes = bytes;
-        }
-        fits
-    }
-
-    fn feed_the_starved(&mut self) {
-        while let Some(task) = self.budget.next_starved() {
-            let missing = match self.tasks.get(&task).map(|entry| &entry.phase) {
-                Some(Phase::Collecting(inbound)) => u64::from(inbound.missing()),
-                _ => continue,
-            };
-            if !self.reserve(task, missing) {
-                return self.budget.wait_again(task);
-            }
-            self.collect(task);
-        }
-    }
-
-    // ── endings ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn remove(&mut self, task: InitiatorTaskTag) -> Option<Task> {
-        let entry = self.tasks.remove(&task)?;
-        self.immediate_outstanding -= usize::from(entry.immediate);
-        self.open_window();
-        self.budget.leave(task, entry.solicited_bytes);
-        self.feed_the_starved();
-        Some(entry)
-    }
-
-    fn finish(&mut self, task: InitiatorTaskTag, answer: Answer) {
-        let Some(entry) = self.remove(task) else { return };
-        let expected = entry.expected_data_transfer_length;
-        let residual = Residual::of(answer.transfer_length, expected);
-        let mut data = match entry.read {
-            true => answer.data_in,
-            false => Bytes::new(),
-        };
-        data.truncate(expected as usize);
-
-        let status = ScsiStatus(answer.status);
-        let collapse = status == ScsiStatus::GOOD && !data.is_empty();
-        let data_pdus = self.send_data_in(task, data, collapse.then_some((status, residual)));
-        if collapse {
-            return;
-        }
-        let sense = match answer.sense.is_empty() {
-            true => Bytes::new(),
-            false => pdu::ScsiResponse::sense_segment(&answer.sense),
-        };
-        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(pdu::ScsiResponse {
-            response: ServiceResponse::COMMAND_COMPLETED_AT_TARGET,
-            status,
-            residual,
-            bidirectional_read_residual: Residual::None,
-            status_qualifier: 0,
-            initiator_task_tag: task,
-            snack_tag: 0,
-            stat_sn,
-            exp_cmd_sn,
-            max_cmd_sn,
-            // "the number of Data-In (read) PDUs the target has sent for the command" (RFC 7143 §11.4.8).
-            exp_data_sn: DataSn(data_pdus),
-            data: sense,
-        });
-    }
-
-    /// Returns the number of PDUs. With `status` the last one carries it.
-    fn send_data_in(&mut self, task: InitiatorTaskTag, data: Bytes, status: Option<(ScsiStatus, Residual)>) -> u32 {
-        let mut pdus = 0;
-        for segment in Segments::new(data, self.settings.data_in_segment_max, self.settings.max_burst_length) {
-            let status = status.filter(|_| segment.is_last).map(|(status, residual)| DataInStatus {
-                status,
-                residual,
-                stat_sn: self.outbox.use_stat_sn(),
-            });
-            self.send(pdu::DataIn {
-                final_: segment.final_,
-                acknowledge: false,
-                status,
-                lun: Lun::ZERO,
-                initiator_task_tag: task,
-                target_transfer_tag: TargetTransferTag::RESERVED,
-                exp_cmd_sn: self.window.expected(),
-                max_cmd_sn: self.window.maximum(),
-                data_sn: segment.data_sn,
-                buffer_offset: segment.buffer_offset,
-                data: segment.data,
-            });
-            pdus += 1;
-        }
-        pdus
-    }
-
-    fn reject(&mut self, bhs: &pdu::Bhs, reason: RejectReason) {
-        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        let data = Bytes::copy_from_slice(bhs);
-        self.send(pdu::Reject { reason, stat_sn, exp_cmd_sn, max_cmd_sn, data_sn: DataSn(0), data });
-    }
-
-    fn reject_pdu(&mut self, error: &PduError) {
-        let (stat_sn, exp_cmd_sn, max_cmd_sn) = self.next_status();
-        self.send(error.reject(stat_sn, exp_cmd_sn, max_cmd_sn));
-    }
-
     // ── small parts ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A StatSN of its own, and the window as it is now.
-    fn next_status(&mut self) -> (StatSn, CmdSn, CmdSn) {
+    pub(super) fn next_status(&mut self) -> (StatSn, CmdSn, CmdSn) {
         (self.outbox.use_stat_sn(), self.window.expected(), self.window.maximum())
     }
 
-    fn new_tag(&mut self) -> TargetTransferTag {
+    pub(super) fn new_tag(&mut self) -> TargetTransferTag {
         self.next_tag = match self.next_tag.wrapping_add(1) {
             u32::MAX => 0,
             tag => tag,
@@ -742,7 +496,7 @@ impl Connection {
         TargetTransferTag(self.next_tag)
     }
 
-    fn send(&mut self, pdu: impl Pdu) {
+    pub(super) fn send(&mut self, pdu: impl Pdu) {
         self.outbox.send(&pdu);
     }
 }

@@ -4,9 +4,11 @@
 //! `receive` · `handle_timeout` · `poll_event` · `poll_transmit` · `poll_timeout`, plus one method for each answer.
 
 mod budget;
+mod collect;
 pub mod command_window;
 pub mod connection;
 mod data_in;
+mod ending;
 pub mod keepalive;
 mod outbox;
 pub mod task;

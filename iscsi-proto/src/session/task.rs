@@ -1,5 +1,8 @@
 //! What the session tells its shell, what the shell answers, and the record of one task between the two.
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
 use bytes::Bytes;
 
 use crate::pdu::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
@@ -93,3 +96,23 @@ impl Phase {
         }
     }
 }
+
+/// ITTs are the initiator's to choose; they only slow down its own session, so a cheap hash does.
+#[derive(Default)]
+pub(super) struct TagHasher(u64);
+
+impl std::hash::Hasher for TagHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+pub(super) type TaskTable = HashMap<InitiatorTaskTag, Task, BuildHasherDefault<TagHasher>>;
