@@ -24,6 +24,7 @@ pub mod task_set;
 
 mod answers;
 mod background;
+mod complaint;
 mod copy_end;
 mod device_error;
 mod itl;

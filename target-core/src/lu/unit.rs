@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::attention::Attention;
 use super::background;
 use super::command::CommandComplete;
+use super::complaint::Complaints;
 use super::copy_manager::CopyManager;
 use super::gate::Gate;
 use super::itl::ItlNexus;
@@ -43,6 +44,7 @@ pub struct LogicalUnit {
     pub(super) reservation_turn: tokio::sync::Mutex<()>,
     pub(super) copies: CopyManager,
     pub(super) statistics: Statistics,
+    complaints: Complaints,
     nexus_ids: AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl LogicalUnit {
             reservation_turn: tokio::sync::Mutex::default(),
             copies: CopyManager::default(),
             statistics: Statistics::default(),
+            complaints: Complaints::default(),
             nexus_ids: AtomicU64::new(0),
             options,
         });
@@ -183,6 +186,7 @@ impl LogicalUnit {
     pub(super) fn refuse(&self, sense: Sense) -> CommandComplete {
         if sense.key != SenseKey::UnitAttention {
             self.statistics.errors.add(1);
+            self.complaints.hear(&self.options.name, &sense);
         }
         let descriptor_sense = self.descriptor_sense.load(Ordering::Relaxed);
         CommandComplete { descriptor_sense, ..CommandComplete::check_condition(sense) }
