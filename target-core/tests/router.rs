@@ -97,7 +97,7 @@ impl Peer {
 
     fn act(&mut self) {
         loop {
-            if self.router.start_starved(&mut self.session) {
+            if self.router.start_held_back(&mut self.session) {
                 continue;
             }
             let Some(event) = self.session.poll_event() else { return };

@@ -85,6 +85,10 @@ impl<Tag: Copy + Eq> TaskSet<Tag> {
         Ok(())
     }
 
+    pub fn has_runnable(&self) -> bool {
+        !self.runnable.is_empty()
+    }
+
     /// The next task to start, each once.
     pub fn runnable(&mut self) -> Option<Tag> {
         self.runnable.pop_front()

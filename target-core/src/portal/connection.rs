@@ -244,7 +244,7 @@ impl FullFeature {
     /// The session's events, while there is room for their answers. True: there was none in the end.
     fn act(&mut self) -> bool {
         while self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX {
-            if self.router.start_starved(&mut self.session) {
+            if self.router.start_held_back(&mut self.session) {
                 continue;
             }
             let Some(event) = self.session.poll_event() else {

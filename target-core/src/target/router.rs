@@ -118,6 +118,8 @@ pub struct TaskRouter {
     starved: VecDeque<InitiatorTaskTag>,
     /// Somewhere up the stack `start_runnable` takes up what became runnable.
     is_starting: bool,
+    /// Runnable commands were left where they are, for want of room for their answers.
+    is_held_back: bool,
     waiting: Vec<Waiting>,
     orders: mpsc::Sender<Order>,
     protocol_level: u8,
@@ -140,6 +142,7 @@ impl TaskRouter {
             reading_bytes: 0,
             starved: VecDeque::new(),
             is_starting: false,
+            is_held_back: false,
             waiting: Vec::new(),
             orders,
             protocol_level,
@@ -312,8 +315,18 @@ impl TaskRouter {
         self.reading_bytes == 0 || self.reading_bytes + data_in_length <= READING_BYTES_MAX
     }
 
-    /// Begin a read that waited for others to end; false where none may.
-    pub fn start_starved(&mut self, session: &mut Connection) -> bool {
+    /// Begin what was held back for want of room: runnable commands, and reads that waited for others to end. False where
+    /// there is nothing to begin, or still no room.
+    pub fn start_held_back(&mut self, session: &mut Connection) -> bool {
+        if self.is_held_back && session.backlog_bytes() < ANSWERS_BYTES_MAX {
+            self.is_held_back = false;
+            (0..self.slots.len()).for_each(|at| self.start_runnable(at, session));
+            return true;
+        }
+        self.start_starved(session)
+    }
+
+    fn start_starved(&mut self, session: &mut Connection) -> bool {
         let Some(task) = self.starved.front().copied() else { return false };
         let Some(Task { lun, state: Routed::Starved { prepared } }) = self.tasks.remove(&task) else {
             unreachable!("a task that ends otherwise leaves the queue");
@@ -362,11 +375,14 @@ impl TaskRouter {
         if std::mem::replace(&mut self.is_starting, true) {
             return;
         }
-        while let Some(task) = self.slots[at].set.runnable() {
+        // A whole window may become runnable at once; its answers go out as the socket takes them.
+        while session.backlog_bytes() < ANSWERS_BYTES_MAX {
+            let Some(task) = self.slots[at].set.runnable() else { break };
             if let Some(Task { state: Routed::Dormant { cdb, expected_data_out }, .. }) = self.tasks.remove(&task) {
                 self.begin(at, task, &cdb, expected_data_out, session, true);
             }
         }
+        self.is_held_back |= self.slots[at].set.has_runnable();
         self.is_starting = false;
     }
 
@@ -435,6 +451,10 @@ fn read_or_run(lun: u16, task: InitiatorTaskTag, prepared: Prepared) -> Begun {
     let execution = prepared.execute(Payload::default(), BytesMut::with_capacity(data_in_length as usize));
     Begun { lun, task, execution, is_watch, transfer_length: None, data_in_length }
 }
+
+/// Bytes of answers in the session at which commands that the task set let go are left waiting: as much as one connection may
+/// hold for a slow initiator.
+const ANSWERS_BYTES_MAX: usize = 4 << 20;
 
 /// `data_out`: bytes the command takes from the initiator, where it got as far as taking them.
 fn respond(session: &mut Connection, task: InitiatorTaskTag, complete: CommandComplete, data_out: Option<u64>) {
