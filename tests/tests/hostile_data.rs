@@ -60,7 +60,7 @@ fn data_for_nobody_is_refused() {
                 foe.send(wrong).expect("sent");
                 continue;
             }
-            wrong.target_transfer_tag = TargetTransferTag(r2t.target_transfer_tag.0.wrapping_add(1 + n));
+            wrong.target_transfer_tag = TargetTransferTag(r2t.target_transfer_tag.0.wrapping_add(1000 + n));
             foe.send(wrong).expect("sent");
             match foe.recv() {
                 Response::Reject(reject) => assert_eq!(reject.reason, RejectReason::INVALID_PDU_FIELD),
