@@ -281,7 +281,11 @@ impl FullFeature {
             {
                 self.transmitter.push(pdu);
             }
-            if !self.transmitter.send(self.writer.as_ref())? {
+            let all_sent = self.transmitter.send(self.writer.as_ref())?;
+            while let Some(buffer) = self.transmitter.take_spare() {
+                self.router.give_buffer(buffer);
+            }
+            if !all_sent {
                 return Ok(false);
             }
             if self.session.backlog_bytes() == 0 {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use iscsi_proto::digest::Digests;
 use iscsi_proto::pdu::RawPdu;
 use tokio::net::TcpStream;
@@ -46,11 +46,19 @@ pub struct Transmitter {
     /// Bytes of the first chunk that are in the socket already.
     sent_of_first: usize,
     pending_bytes: usize,
+    /// Large buffers that are sent, for the next reads.
+    spares: Vec<BytesMut>,
 }
+
+/// Spare buffers kept: a few large reads on their way at once. Fresh ones would cost a page fault every 4 KiB.
+const SPARES_MAX: usize = 4;
+
+/// Smaller buffers are had from the allocator at no such price, larger ones are not worth keeping.
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 impl Transmitter {
     pub fn new(digests: Digests) -> Transmitter {
-        Transmitter { digests, chunks: VecDeque::new(), sent_of_first: 0, pending_bytes: 0 }
+        Transmitter { digests, chunks: VecDeque::new(), sent_of_first: 0, pending_bytes: 0, spares: Vec::new() }
     }
 
     pub fn set_digests(&mut self, digests: Digests) {
@@ -102,6 +110,22 @@ impl Transmitter {
         Ok(true)
     }
 
+    /// A buffer to read into, if a large one has been sent.
+    pub fn take_spare(&mut self) -> Option<BytesMut> {
+        self.spares.pop()
+    }
+
+    fn keep(&mut self, data: Bytes) {
+        if !SPARE_BYTES.contains(&data.len()) || self.spares.len() == SPARES_MAX {
+            return;
+        }
+        // Whoever else holds it keeps it.
+        if let Ok(mut buffer) = data.try_into_mut() {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+    }
+
     fn advance(&mut self, written: usize) {
         self.pending_bytes -= written;
         self.sent_of_first += written;
@@ -111,7 +135,9 @@ impl Transmitter {
                 return;
             }
             self.sent_of_first -= length;
-            self.chunks.pop_front();
+            if let Some(Chunk::Data(data)) = self.chunks.pop_front() {
+                self.keep(data);
+            }
         }
     }
 }

@@ -120,6 +120,7 @@ pub struct TaskRouter {
     is_starting: bool,
     /// Runnable commands were left where they are, for want of room for their answers.
     is_held_back: bool,
+    spares: Vec<BytesMut>,
     waiting: Vec<Waiting>,
     orders: mpsc::Sender<Order>,
     protocol_level: u8,
@@ -143,6 +144,7 @@ impl TaskRouter {
             starved: VecDeque::new(),
             is_starting: false,
             is_held_back: false,
+            spares: Vec::new(),
             waiting: Vec::new(),
             orders,
             protocol_level,
@@ -301,7 +303,7 @@ impl TaskRouter {
             self.tasks.insert(task, Task { lun, state: Routed::Starved { prepared } });
             return self.starved.push_back(task);
         }
-        let begun = read_or_run(lun, task, prepared);
+        let begun = self.read_or_run(lun, task, prepared);
         if let (Eventually::Later(_), false) = (&begun.execution, is_in_set)
             && let Err(refused) = self.slots[at].set.admit_running(task)
         {
@@ -336,8 +338,23 @@ impl TaskRouter {
             return false;
         }
         self.starved.pop_front();
-        self.follow(read_or_run(lun, task, prepared), session);
+        let begun = self.read_or_run(lun, task, prepared);
+        self.follow(begun, session);
         true
+    }
+
+    fn read_or_run(&mut self, lun: u16, task: InitiatorTaskTag, prepared: Prepared) -> Begun {
+        let mut spare = self.spares.pop();
+        let begun = read_or_run(lun, task, prepared, &mut spare);
+        self.spares.extend(spare);
+        begun
+    }
+
+    /// A buffer that has been sent, for a read to come. More than a few are let go.
+    pub fn give_buffer(&mut self, buffer: BytesMut) {
+        if self.spares.len() < SPARES_MAX {
+            self.spares.push(buffer);
+        }
     }
 
     /// Answer what has ended; keep what runs on.
@@ -445,12 +462,19 @@ pub struct FinishedTask {
 /// has been read waits elsewhere for its way out, and holds back what is not begun.
 const READING_BYTES_MAX: u64 = 32 << 20;
 
-fn read_or_run(lun: u16, task: InitiatorTaskTag, prepared: Prepared) -> Begun {
+/// `spare`: a buffer of an earlier read, taken where it is large enough and not many times too large.
+fn read_or_run(lun: u16, task: InitiatorTaskTag, prepared: Prepared, spare: &mut Option<BytesMut>) -> Begun {
     let data_in_length = prepared.data_in_length();
     let is_watch = prepared.is_watch();
-    let execution = prepared.execute(Payload::default(), BytesMut::with_capacity(data_in_length as usize));
+    let length = data_in_length as usize;
+    let fits = |buffer: &mut BytesMut| (length..=4 * length).contains(&buffer.capacity());
+    let buffer = spare.take_if(fits).unwrap_or_else(|| BytesMut::with_capacity(length));
+    let execution = prepared.execute(Payload::default(), buffer);
     Begun { lun, task, execution, is_watch, transfer_length: None, data_in_length }
 }
+
+/// Spare buffers kept, of 1 MiB at the most: a few large reads on their way at once.
+const SPARES_MAX: usize = 4;
 
 /// Bytes of answers in the session at which commands that the task set let go are left waiting: as much as one connection may
 /// hold for a slow initiator.
