@@ -1,11 +1,16 @@
 //! Harness for the scenarios in `tests/tests`.
 
 pub mod bystander;
+pub mod commands;
 pub mod daemon;
 pub mod foe;
 pub mod initiator;
+pub mod judge;
 pub mod limits;
+pub mod live;
 pub mod ordeal;
+pub mod pdus;
+pub mod random;
 pub mod source;
 
 /// A line for whoever reads the test's output (`--nocapture`): what was measured.
