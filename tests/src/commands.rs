@@ -2,7 +2,7 @@
 
 use target_core::scsi::opcodes::{OPERATIONS, Operation};
 
-use crate::live::BLOCKS;
+use crate::live::{BLOCKS, naa};
 use crate::random::Random;
 
 /// A command, its direction and how many bytes it may move.
@@ -244,7 +244,7 @@ fn extended_copy_lid1(random: &mut Random) -> Vec<u8> {
 fn extended_copy_lid4(random: &mut Random) -> Vec<u8> {
     let (segments, cscds) = (segments(random), cscds(random));
     let mut list = vec![0; 48];
-    (list[0], list[3]) = (1, 0x20);
+    (list[0], list[3], list[16]) = (1, 0x20, 0xFF);
     list[20..24].copy_from_slice(&(random.below(4) as u32).to_be_bytes());
     list[42..44].copy_from_slice(&(cscds.len() as u16).to_be_bytes());
     list[44..46].copy_from_slice(&(segments.len() as u16).to_be_bytes());
@@ -253,15 +253,14 @@ fn extended_copy_lid4(random: &mut Random) -> Vec<u8> {
     list
 }
 
-/// Identification descriptor CSCDs; a few by what might be the units' designators.
+/// Identification descriptor CSCDs, by the units' designators.
 fn cscds(random: &mut Random) -> Vec<u8> {
     let mut all = Vec::new();
     for _ in 0..random.below(3) {
         let mut one = vec![0; 32];
-        (one[0], one[4], one[5], one[7]) = (0xE4, 1, 3, 16);
-        one[8..24].copy_from_slice(&[0x6E; 16]);
-        (one[8], one[23]) = (0x60 | random.byte() & 0xF, random.byte() & 3);
-        (one[29], one[30]) = (0, 2);
+        (one[0], one[4], one[5], one[7]) = (0xE4, 1, 3, 8);
+        one[8..16].copy_from_slice(&naa(random.below(3) as u16));
+        one[30] = random.pick(&[2, 2, 16]);
         all.extend(one);
     }
     all
@@ -287,8 +286,14 @@ fn mode_page(random: &mut Random) -> Vec<u8> {
     let (code, length) = random.pick(&[(0x08_u8, 0x12_u8), (0x0A, 0x0A), (0x1C, 0x0A), (0x01, 0x0A), (0x02, 0x0E)]);
     let mut page = vec![0; 2 + usize::from(length)];
     (page[0], page[1]) = (code, length);
-    page[2] = random.pick(&[0, 4, 0x20, 0x04 | 0x20]);
-    page[4] = random.pick(&[0, 0, 8]);
+    if code == 0x0A {
+        // What cannot be changed, with D_SENSE or SWP.
+        page[2..10].copy_from_slice(&[0x22, 0x10, 0, 0, 0, 0, 0x01, 0x2C]);
+        page[2] |= random.pick(&[0, 4]);
+        page[4] = if random.once_in(10) { 8 } else { 0 };
+    } else {
+        page[2] = random.pick(&[0, 4]);
+    }
     page
 }
 

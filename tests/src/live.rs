@@ -38,6 +38,7 @@ const SOLICITED_MAX: u64 = 128 << 10;
 pub fn units() -> LunInventory {
     let unit = |lun: u16, block_length: BlockLength, edit: fn(&mut LuOptions)| {
         let mut options = LuOptions::new(&format!("unit-{lun}"), Identity { uuid: uuid::Uuid::from_u128(lun.into()) });
+        options.naa = Some(naa(lun).to_vec());
         edit(&mut options);
         let size = Some(u64::from(BLOCKS) * u64::from(block_length.bytes()));
         let (read_only, thin) = (options.read_only, options.thin);
@@ -60,6 +61,11 @@ pub fn units() -> LunInventory {
         unit(1, BlockLength::B4096, |options| options.long_cdbs = true),
         unit(2, BlockLength::B512, |options| options.read_only = true),
     ])
+}
+
+/// NAA 3h, the designator of a unit.
+pub fn naa(lun: u16) -> [u8; 8] {
+    [0x30, 0, 0, 0, 0, 0, 0, lun as u8]
 }
 
 /// The target's end of a session, and its judge.
