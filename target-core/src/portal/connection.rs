@@ -190,6 +190,8 @@ impl FullFeature {
                 if !(is_held_back && all_sent) {
                     break all_sent;
                 }
+                // An initiator that takes gigabytes as fast as they come is not the only one on this thread.
+                tokio::task::yield_now().await;
             };
             if let (Some(leaving), true) = (self.is_leaving, all_sent && self.router.is_idle()) {
                 return Ok(match leaving {
