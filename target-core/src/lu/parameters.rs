@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
 use super::attention::Attention;
 use super::command::CommandComplete;
 use super::media::later;
@@ -10,7 +13,7 @@ use super::reservations::{Change, Persist, PersistentReserveOut, Refusal, Surrou
 use super::state::{ItlCore, State};
 use super::unit::LogicalUnit;
 use crate::block::{Eventually, Payload};
-use crate::scsi::request::Request;
+use crate::scsi::request::{PrOut, Request};
 use crate::scsi::sense::{Asc, Sense};
 
 /// `length` is PARAMETER LIST LENGTH; fewer bytes came only if the initiator said it would send fewer.
@@ -29,26 +32,47 @@ pub(super) fn execute(
     if let Request::PersistentReserveOut { action, scope, kind, .. } = request {
         let command = PersistentReserveOut { action, scope, kind };
         return Eventually::later(async move {
-            let done = persistent_reserve_out(&unit, &core, command, &list).await;
+            let done = persistent_reserve_out(&unit, core, command, list).await;
             unit.refusal(done)
         });
     }
     later(unit.clone(), async move { unit.set_page(&core, request, list).await })
 }
 
-/// Propose, make durable, take over, tell the others, abort what PREEMPT AND ABORT aborts.
+/// Change the reservations; then, for PREEMPT AND ABORT, wait until the others' tasks are aborted. An abort of the command
+/// may end that wait, not the change: two sessions that preempt each other would wait for one another for ever.
 async fn persistent_reserve_out(
     unit: &Arc<LogicalUnit>,
-    core: &Arc<ItlCore>,
+    core: Arc<ItlCore>,
     command: PersistentReserveOut,
-    list: &[u8],
+    list: Bytes,
 ) -> Result<Payload, Refusal> {
-    let turn = unit.reservation_turn.lock().await;
+    let change = change_reservations(unit.clone(), core, command, list);
+    let answers = match command.action {
+        PrOut::PreemptAndAbort => tokio::spawn(change).await.map_err(|_| Sense::hardware_error())??,
+        _ => change.await?,
+    };
+    for answer in answers {
+        // Nobody answers for a session that is gone.
+        answer.await.ok();
+    }
+    Ok(Payload::default())
+}
+
+/// Propose, make durable, take over, tell the others, order aborted what PREEMPT AND ABORT aborts.
+async fn change_reservations(
+    unit: Arc<LogicalUnit>,
+    core: Arc<ItlCore>,
+    command: PersistentReserveOut,
+    list: Bytes,
+) -> Result<Vec<oneshot::Receiver<()>>, Refusal> {
+    // One of the tasks to be aborted may be a PERSISTENT RESERVE OUT that waits for its turn: nobody waits for it here.
+    let _turn = unit.reservation_turn.lock().await;
     let propose = |state: &State| {
         let target_ports: Vec<_> = state.target_ports.iter().map(|port| port.relative).collect();
         let initiator_ports = state.initiator_ports();
         let surroundings = Surroundings { target_ports: &target_ports, initiator_ports: &initiator_ports };
-        state.reservations.persistent_reserve_out(&core.nexus.name, command, list, surroundings)
+        state.reservations.persistent_reserve_out(&core.nexus.name, command, &list, surroundings)
     };
     let mut change = propose(&unit.state.lock())?;
     let persist = std::mem::take(&mut change.effects.persist);
@@ -63,28 +87,19 @@ async fn persistent_reserve_out(
         tracing::error!(lu = %unit.options.name, %error, "reservations not recorded; PERSISTENT RESERVE OUT refused");
         return Err(Sense::hardware_error().into());
     }
-    let answers: Vec<_> = {
-        let mut state = unit.state.lock();
-        // A nexus may have been lost, and its RESERVE with it, while the record was written: propose again on what is now.
-        let Change { next, effects } = propose(&state).unwrap_or(change);
-        state.reservations = next;
-        for (name, asc) in effects.unit_attentions {
-            state.raise_named(&name, attention(asc));
-        }
-        unit.settle(&state);
-        let aborted = state
-            .members
-            .values()
-            .filter(|member| member.core.id != core.id && effects.abort.contains(&member.core.nexus.name));
-        aborted.map(|member| member.orders.abort_tasks()).collect()
-    };
-    // One of the tasks to be aborted may be a PERSISTENT RESERVE OUT that waits for its turn.
-    drop(turn);
-    for answer in answers {
-        // Nobody answers for a session that is gone.
-        answer.await.ok();
+    let mut state = unit.state.lock();
+    // A nexus may have been lost, and its RESERVE with it, while the record was written: propose again on what is now.
+    let Change { next, effects } = propose(&state).unwrap_or(change);
+    state.reservations = next;
+    for (name, asc) in effects.unit_attentions {
+        state.raise_named(&name, attention(asc));
     }
-    Ok(Payload::default())
+    unit.settle(&state);
+    let aborted = state
+        .members
+        .values()
+        .filter(|member| member.core.id != core.id && effects.abort.contains(&member.core.nexus.name));
+    Ok(aborted.map(|member| member.orders.abort_tasks()).collect())
 }
 
 fn attention(asc: Asc) -> Attention {

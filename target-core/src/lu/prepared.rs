@@ -12,7 +12,7 @@ use super::state::ItlCore;
 use super::unit::LogicalUnit;
 use super::{background, copy_end, parameters};
 use crate::block::{Durability, Eventually, Extent, Payload};
-use crate::scsi::request::{ByteCheck, Request, SanitizeAction};
+use crate::scsi::request::{ByteCheck, PrOut, Request, SanitizeAction};
 use crate::scsi::sense::Sense;
 
 /// A command that may run: its fields, the nexus's rights and the addresses are checked.
@@ -81,10 +81,16 @@ impl Prepared {
         self.data_out
     }
 
-    /// The command only starts and watches something that goes on by itself (FORMAT UNIT, SANITIZE): aborting it need not
-    /// wait for that to end.
+    /// The command only starts and watches something that goes on by itself (FORMAT UNIT, SANITIZE, other nexuses' ends of
+    /// PREEMPT AND ABORT): aborting it need not wait for that to end.
     pub fn is_watch(&self) -> bool {
-        matches!(self.work, Work::Format { .. } | Work::Sanitize { .. })
+        match self.work {
+            Work::Format { .. } | Work::Sanitize { .. } => true,
+            Work::Parameters { request: Request::PersistentReserveOut { action, .. }, .. } => {
+                action == PrOut::PreemptAndAbort
+            }
+            _ => false,
+        }
     }
 
     /// Bytes the command may return at most: room to reserve in the buffer.

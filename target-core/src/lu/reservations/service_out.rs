@@ -95,7 +95,7 @@ impl Proposal<'_> {
             if parameters.all_target_ports { surroundings.target_ports } else { &[] };
         let own = every_nexus(&self.nexus.initiator, self.nexus.target_port, target_ports);
         if key.0 == 0 {
-            own.for_each(|nexus| self.unregister(&nexus));
+            self.unregister(own);
         } else {
             self.next.registrations.extend(own.map(|nexus| (nexus, key)));
             for transport_id in parameters.transport_ids.unwrap_or_default() {
@@ -122,17 +122,17 @@ impl Proposal<'_> {
         }
     }
 
-    /// §5.14.11.3: a holder that unregisters releases; registrants who shared the reservation are told.
-    fn unregister(&mut self, nexus: &NexusName) {
-        if self.next.registrations.remove(nexus).is_none() {
-            return;
+    /// §5.14.11.3: a holder that unregisters releases; registrants who shared the reservation, and still are, are told.
+    fn unregister(&mut self, own: impl Iterator<Item = NexusName>) {
+        for nexus in own {
+            self.next.registrations.remove(&nexus);
         }
         let Some(reservation) = &self.next.reservation else { return };
-        let held = match &reservation.holder {
-            Some(holder) => holder != nexus,
+        let is_held = match &reservation.holder {
+            Some(holder) => self.next.registrations.contains_key(holder),
             None => !self.next.registrations.is_empty(),
         };
-        if !held {
+        if !is_held {
             let shared = reservation.kind.shared();
             self.next.reservation = None;
             if shared {

@@ -98,3 +98,31 @@ async fn activated_persistence_outlives_the_unit() {
     assert_eq!(fixture.session("b").run(&cdb10(0x28, 0, 0, 1)).await, CONFLICT);
     assert!(matches!(fixture.session("a").run(&cdb10(0x28, 0, 0, 1)).await, Answer::Good(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_that_preempt_each_other_can_be_let_go_and_have_done_it() {
+    let fixture = Fixture::new();
+    let (session, other) = (fixture.session("a"), fixture.session("b"));
+    for (session, key) in [(&session, 1), (&other, 2)] {
+        let (cdb, list) = register(0, key, false);
+        assert_eq!(session.send(&cdb, &list).await, GOOD);
+    }
+    let begin = |session: &Session, key, action_key| {
+        let (cdb, list) = pr_out(0x05, 1, key, action_key, false);
+        let Admission::Ready(prepared) = session.prepared(&cdb, 24) else { panic!("it may run") };
+        assert!(prepared.is_watch());
+        prepared.execute(Bytes::from(list).into(), BytesMut::new())
+    };
+    let wait = std::time::Duration::from_secs(1);
+    let mut first = begin(&session, 1, 2);
+    assert!(tokio::time::timeout(wait, &mut first).await.is_err(), "nobody obeys the order: it waits");
+    // What was preempted registers again, past the unit attention that tells of it, and strikes back.
+    assert_eq!(other.run(&TEST_UNIT_READY).await, Answer::Check(6, 0x2A, 5));
+    let (cdb, list) = register(0, 2, false);
+    assert_eq!(other.send(&cdb, &list).await, GOOD);
+    let mut second = begin(&other, 2, 1);
+    assert!(tokio::time::timeout(wait, &mut second).await.is_err(), "so does this");
+    drop((first, second));
+    let Answer::Good(keys) = other.run(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 255, 0]).await else { panic!("GOOD") };
+    assert_eq!(keys[8..], 2u64.to_be_bytes());
+}

@@ -42,6 +42,17 @@ fn all_target_ports_registers_and_unregisters_on_each() {
 }
 
 #[test]
+fn a_holder_that_unregisters_on_all_target_ports_tells_only_those_that_stay() {
+    let mut reservations = Reservations::default();
+    register(&mut reservations, B, 0xB);
+    accept(&mut reservations, command(A, PrOut::Register, 0, 0xA).flags(4));
+    accept(&mut reservations, command(A, PrOut::Reserve, 0xA, 0).kind(ReservationType::WriteExclusiveRegistrantsOnly));
+    let effects = accept(&mut reservations, command(A, PrOut::Register, 0xA, 0).flags(4));
+    assert_eq!(effects.unit_attentions, [(nexus(B), Asc::RESERVATIONS_RELEASED)]);
+    assert_eq!((keys(&reservations), reservations.reservation), (vec![0xB], None));
+}
+
+#[test]
 fn specified_initiators_are_registered_too() {
     let mut reservations = Reservations::default();
     let by_name = TransportId { name: "iqn.host-3".into(), isid: None };
