@@ -100,6 +100,8 @@ pub enum BlockError {
     ReadOnly,
     #[error("this node may not write here")]
     Fenced,
+    #[error("the peer did not take it in time")]
+    Stalled,
     #[error("input/output error (errno {0})")]
     Io(i32),
 }
@@ -180,6 +182,13 @@ impl Payload {
             [one] => one.clone(),
             many => many.concat().into(),
         }
+    }
+}
+
+/// The same bytes, however they are cut.
+impl PartialEq for Payload {
+    fn eq(&self, other: &Payload) -> bool {
+        self.length == other.length && self.pieces.iter().flatten().eq(other.pieces.iter().flatten())
     }
 }
 

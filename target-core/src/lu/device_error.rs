@@ -18,6 +18,7 @@ pub(super) fn sense(error: BlockError, direction: Direction, extent: Extent) -> 
         (BlockError::NoSpace, _) => Sense::space_allocation_failed(),
         (BlockError::ReadOnly, _) => Sense::write_protected(),
         // This node may not serve the blocks now: to multipathing it is a path in standby.
+        (BlockError::Stalled, _) => Sense::not_ready(Asc::LOGICAL_UNIT_IS_IN_PROCESS_OF_BECOMING_READY),
         (BlockError::Fenced, _) => Sense::not_ready(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE),
         (BlockError::Io(_), _) => Sense::hardware_error(),
     }

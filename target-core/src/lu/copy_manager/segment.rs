@@ -120,7 +120,9 @@ impl<'a> SegmentCopy<'a> {
             BlockError::NoSpace => Asc::SPACE_ALLOCATION_FAILED_WRITE_PROTECT,
             BlockError::ReadOnly => Asc::WRITE_PROTECTED,
             BlockError::OutOfRange => Asc::NO_ADDITIONAL_SENSE_INFORMATION,
-            BlockError::Medium | BlockError::Fenced | BlockError::Io(_) => Asc::THIRD_PARTY_DEVICE_FAILURE,
+            BlockError::Medium | BlockError::Fenced | BlockError::Stalled | BlockError::Io(_) => {
+                Asc::THIRD_PARTY_DEVICE_FAILURE
+            }
         };
         self.aborted(asc, byte)
     }

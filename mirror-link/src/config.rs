@@ -1,0 +1,139 @@
+//! How a pair is configured, typed. Whoever makes these has checked them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::extent::{BlockCount, BlockLength};
+use crate::ids::{GroupName, NodeName};
+use crate::wire::message::Role;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorConfig {
+    pub node: NodeName,
+    /// Where we wait for peers: TCP workers and UDP heartbeats. Empty where there are no peers.
+    pub listen: Vec<SocketAddr>,
+    pub state_dir: PathBuf,
+    pub peers: Vec<PeerConfig>,
+    pub groups: Vec<GroupConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    pub name: NodeName,
+    /// Where it waits for us; at least one. The best by measured round trip carries the connections.
+    pub addresses: Vec<SocketAddr>,
+    /// The patent's n, 1 to 64; the smaller of both sides' holds.
+    pub connections: u8,
+    pub secret: PairSecret,
+    pub heartbeat: Heartbeat,
+    /// T3: without a frame for so long the mirror's connection task gives its slot up.
+    pub idle_timeout: Duration,
+    pub encryption: Encryption,
+    pub compression: Compression,
+}
+
+/// What both nodes know and nobody else; 32 bytes or more. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PairSecret(pub Arc<[u8]>);
+
+impl std::fmt::Debug for PairSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PairSecret(…)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// T2: between two heartbeats.
+    pub interval: Duration,
+    /// T1: silence, of heartbeats and connections alike, that means the link is dead.
+    pub timeout: Duration,
+    /// Unbroken heartbeat before the connections are made again; doubles with each flap up to `probation_max`.
+    pub probation: Duration,
+    pub probation_max: Duration,
+}
+
+/// Of the links' frames. Heartbeats are authenticated, not encrypted: they carry no data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    #[default]
+    None,
+    /// Noise NNpsk0 with keys from the pair's secret.
+    Noise,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    #[default]
+    None,
+    Lz4,
+    Zstd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    pub name: GroupName,
+    pub peer: NodeName,
+    /// In order of name; at least one.
+    pub volumes: Vec<VolumeSpec>,
+    /// Where no record says otherwise.
+    pub first_role: Role,
+    pub policy: Policy,
+    pub queue: QueueBounds,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSpec {
+    pub name: Arc<str>,
+    pub block_length: BlockLength,
+    pub capacity: BlockCount,
+}
+
+/// When a host sees GOOD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Written here and queued.
+    Async,
+    /// Written here, and received by the peer with all that precedes it.
+    Memsync,
+    /// Written on both.
+    Sync,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLinkLoss {
+    /// Record durably that the peer is outdated, then go on alone.
+    Degrade,
+    /// Never acknowledge what the peer lacks: hold, and after `max_stall` answer BUSY.
+    Hold,
+}
+
+/// Changeable while the group runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub mode: Mode,
+    pub on_link_loss: OnLinkLoss,
+    /// How long a host's write may wait for the peer: less than an initiator's patience.
+    pub max_stall: Duration,
+    /// At start, how long an owner waits for its peer (which may have taken over) before it goes on alone.
+    pub wait_for_peer: Duration,
+}
+
+/// Bounds of what waits for the peer, bytes of payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueBounds {
+    pub memory: u64,
+    /// Of the file that takes what memory does not; 0: none. Beyond it only which blocks changed is kept, and a resync follows.
+    pub spill: u64,
+    /// What a replica lets its owner send ahead of what is applied.
+    pub window_bytes: u64,
+    pub window_writes: u32,
+}

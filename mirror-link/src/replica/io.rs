@@ -1,0 +1,332 @@
+//! What goes into a [`super::Replica`] and what comes out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Allocation, BlockError, Durability, Payload};
+use crate::config::{Mode, OnLinkLoss};
+use crate::extent::Extent;
+use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, SessionId, Slot, VolumeIndex, WriteSeq};
+use crate::wire::message::{DiskState, MarkKind, Message, Role};
+
+/// A host's request, numbered by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostOp(pub u64);
+
+/// One local input or output, numbered by the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalIo(pub u64);
+
+/// A durable write of the record, numbered by the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreWrite(pub u64);
+
+/// An operator's command, numbered by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A host wants this done. Answered by `Complete`, whatever happens.
+    Submit {
+        op: HostOp,
+        change: HostChange,
+    },
+    /// A host wants to read: answered by `Complete` when no write that a failover would undo overlaps it.
+    Read {
+        op: HostOp,
+        volume: VolumeIndex,
+        extent: Extent,
+    },
+    LocalDone {
+        io: LocalIo,
+        result: Result<(), BlockError>,
+    },
+    /// Answer to `LocalAction::Read`.
+    LocalRead {
+        io: LocalIo,
+        result: Result<Found, BlockError>,
+    },
+    SessionUp {
+        session: SessionId,
+        peer: Instance,
+    },
+    /// All slots are gone, and everything under way on them.
+    SessionDown,
+    SlotUp(Slot),
+    /// What was sent on it and not acknowledged is to be sent again.
+    SlotDown(Slot),
+    /// Came in that session; the group's own, or it is not obeyed.
+    Received {
+        session: SessionId,
+        message: Message,
+    },
+    /// The failure detector's verdict while the session lasts.
+    PeerIsSlow(bool),
+    Stored {
+        write: StoreWrite,
+        result: Result<(), StoreFailed>,
+    },
+    /// The write's payload is in the spill file, or could not be put there.
+    Spilled {
+        seq: WriteSeq,
+        result: Result<(), StoreFailed>,
+    },
+    Unspilled {
+        seq: WriteSeq,
+        result: Result<Payload, StoreFailed>,
+    },
+    Command {
+        id: CommandId,
+        command: Command,
+    },
+}
+
+/// What a host changes: an effect on the blocks, or on the logical unit beside them.
+#[derive(Clone, Debug)]
+pub enum HostChange {
+    Write {
+        volume: VolumeIndex,
+        extent: Extent,
+        data: Payload,
+        durability: Durability,
+    },
+    WriteZeroes {
+        volume: VolumeIndex,
+        extent: Extent,
+        allocation: Allocation,
+        durability: Durability,
+    },
+    Unmap {
+        volume: VolumeIndex,
+        extent: Extent,
+    },
+    Flush {
+        volume: VolumeIndex,
+    },
+    /// Nothing local; kept, and sent again when a stream begins.
+    Mark {
+        volume: VolumeIndex,
+        kind: MarkKind,
+        data: Bytes,
+    },
+}
+
+/// What a resync's read found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    Data(Payload),
+    /// Nothing but zeroes; they are not sent as data.
+    Zeroes,
+}
+
+/// The record or the spill file could not be written or read; the cause is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreFailed;
+
+#[derive(Clone, Debug)]
+pub enum Output {
+    Local {
+        io: LocalIo,
+        action: LocalAction,
+    },
+    Send {
+        slot: Slot,
+        message: Message,
+    },
+    /// Make the record durable, in the order given; answered by `Stored`.
+    Store {
+        write: StoreWrite,
+        record: Box<Record>,
+    },
+    /// Put the payload into the spill file; answered by `Spilled`.
+    Spill {
+        seq: WriteSeq,
+        data: Payload,
+    },
+    /// Get it back; answered by `Unspilled`.
+    Unspill {
+        seq: WriteSeq,
+    },
+    /// Spilled writes up to this one are of no more use.
+    TrimSpill {
+        upto: WriteSeq,
+    },
+    Complete {
+        op: HostOp,
+        result: Result<(), BlockError>,
+    },
+    /// The peer told the state of the logical unit.
+    Marked {
+        volume: VolumeIndex,
+        kind: MarkKind,
+        data: Bytes,
+    },
+    /// Hosts are to see another standing from now on.
+    Standing(Standing),
+    Answer {
+        id: CommandId,
+        result: Result<Done, Refusal>,
+    },
+    /// For the log.
+    Event(Event),
+    /// The peer broke the protocol: its session is to be ended.
+    Misbehaved(Misbehaviour),
+}
+
+#[derive(Clone, Debug)]
+pub enum LocalAction {
+    Write {
+        volume: VolumeIndex,
+        extent: Extent,
+        data: Payload,
+        durability: Durability,
+    },
+    WriteZeroes {
+        volume: VolumeIndex,
+        extent: Extent,
+        allocation: Allocation,
+        durability: Durability,
+    },
+    Unmap {
+        volume: VolumeIndex,
+        extent: Extent,
+    },
+    /// All that was done before is to be on the medium. `None`: every volume of the group.
+    Flush {
+        volume: Option<VolumeIndex>,
+    },
+    /// For the resync; answered by `LocalRead`.
+    Read {
+        volume: VolumeIndex,
+        extent: Extent,
+    },
+}
+
+/// How the group shows itself to hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// A Primary that waits for its peer, or for a record: NOT READY, becoming ready.
+    Waiting,
+    /// Serves.
+    Active,
+    /// A Secondary: NOT READY, target port in standby state.
+    Standby,
+}
+
+/// What is durable of a group, and restored when the node starts again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub role: Role,
+    pub disk: DiskState,
+    pub epoch: OwnerEpoch,
+    pub generation: Generation,
+    /// Newest first.
+    pub history: Vec<Generation>,
+    /// The peer lacks acknowledged writes.
+    pub peer_outdated: bool,
+    /// Written by a shutdown with nothing left to send: whoever finds it set need not resync.
+    pub clean: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Become Primary. `force`: also with a copy that is known to lack writes, or beside a Primary that can't be reached.
+    Promote {
+        force: bool,
+    },
+    /// Become Secondary, once everything is with the peer.
+    Demote {
+        force: bool,
+    },
+    Mode(Mode),
+    OnLinkLoss(OnLinkLoss),
+    /// Replicate no more until told: everything is queued as if the line were cut.
+    Pause,
+    Resume,
+    /// The process ends: complete what is in flight, tell the peer, write a clean record.
+    Shutdown,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// What the operator should know: what was lost, what is going on.
+    pub remarks: Vec<String>,
+}
+
+/// Why a command was not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    #[error("this copy is {0:?}: {1}")]
+    Disk(DiskState, String),
+    #[error("{0} is Primary and reachable: demote it first")]
+    PeerIsPrimary(NodeName),
+    #[error("another command is under way")]
+    Busy,
+    #[error("the record could not be written; see the log")]
+    Store,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// How the peer broke the protocol: what was expected, and what came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, got {got}")]
+pub struct Misbehaviour {
+    pub expected: String,
+    pub got: String,
+}
+
+/// What an administrator will want to have read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    RoleChanged {
+        role: Role,
+        epoch: OwnerEpoch,
+    },
+    DiskChanged {
+        from: DiskState,
+        to: DiskState,
+    },
+    /// Going on without the peer; the record says that it is outdated.
+    Degraded {
+        generation: Generation,
+    },
+    /// Writes are held, as `on_link_loss` says.
+    Held,
+    /// Who sends to whom, and by which row of the table.
+    Decided {
+        row: u8,
+        text: String,
+    },
+    ReplayStarted {
+        writes: u64,
+        bytes: u64,
+    },
+    ResyncStarted {
+        bytes: u64,
+    },
+    ResyncDone {
+        took: Duration,
+    },
+    /// More than the queue holds: from now on only which blocks changed is kept.
+    QueueFull,
+    /// At a promotion: received writes whose precedents never came.
+    Dropped {
+        writes: u64,
+        bytes: u64,
+        list: Vec<(WriteSeq, VolumeIndex, Extent)>,
+    },
+    SplitBrain,
+    PeerDiskFailed {
+        seq: WriteSeq,
+    },
+    LocalFailed {
+        error: BlockError,
+    },
+}

@@ -1,0 +1,13 @@
+//! One group on one node, decided purely: what is sent, applied, completed and refused, whichever role the node has.
+//!
+//! ```text
+//!   hosts ──► submit ─┐                                        ┌─► local writes, reads
+//!   device ─► done  ──┤   handle(now, Input) ─► poll_output() ─┼─► frames on slots
+//!   peer ───► message ┤   end_turn(now)  (acks, batched)       ├─► records, spilled writes
+//!   operator, timer ──┘   poll_timeout()                       └─► completions, events
+//! ```
+//!
+//! Absent on purpose: sockets, files, clocks, randomness, tasks. `group/` drives this in the daemon, `sim/` on virtual time.
+
+pub mod io;
+pub mod status;

@@ -1,0 +1,228 @@
+//! What frames mean.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::block::{Allocation, Payload};
+use crate::extent::{BlockCount, BlockLength, Lba};
+use crate::ids::{Generation, GroupIndex, GroupName, Instance, NodeName, OwnerEpoch, SessionId, VolumeIndex, WriteSeq};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// A sign of life on an idle slot; answered by `Pong` with the same number.
+    Ping(u64),
+    Pong(u64),
+    /// The sender ends the session in good order.
+    Bye(ByeReason),
+    Group(GroupFrame),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByeReason {
+    Shutdown,
+    /// No groups in common any more.
+    Removed,
+    /// The peer broke the protocol; its log says how.
+    Misbehaved,
+}
+
+/// What belongs to a group. Obeyed only where `session` is the receiver's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupFrame {
+    pub group: GroupIndex,
+    pub session: SessionId,
+    pub message: Message,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    Hello(Box<Hello>),
+    Begin(Begin),
+    Op(OpFrame),
+    Ack(Box<Ack>),
+    Position(Position),
+}
+
+/// How a group stands at its sender: the tuple that both sides decide on. Sent when a session begins and whenever it changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    pub group: GroupName,
+    pub node: NodeName,
+    pub instance: Instance,
+    /// In order of index.
+    pub volumes: Vec<VolumeShape>,
+    pub role: Role,
+    pub disk: DiskState,
+    pub epoch: OwnerEpoch,
+    pub generation: Generation,
+    /// Generations before this one, newest first, at most [`HISTORY_MAX`].
+    pub history: Vec<Generation>,
+    /// The generation from which on the sender knows what the peer may lack. `None`: it knows nothing.
+    pub dirty_since: Option<Generation>,
+    /// The sender was owner when its process ended without a shutdown.
+    pub crashed_owner: bool,
+    /// The sender recorded that the peer lacks acknowledged writes.
+    pub peer_outdated: bool,
+    /// The sender is ready to be a stream's receiver, and holds this much of the last one.
+    pub received: Marks,
+    /// Counts the Hellos of a session, so that of two that overtake each other the newer stands.
+    pub number: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeShape {
+    pub name: std::sync::Arc<str>,
+    pub block_length: BlockLength,
+    pub capacity: BlockCount,
+}
+
+/// How much of an owner's stream a replica holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub epoch: OwnerEpoch,
+    /// Every write up to this one is applied.
+    pub applied_upto: WriteSeq,
+    /// Every write up to this one is on the medium.
+    pub durable_upto: WriteSeq,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Primary,
+    Secondary,
+}
+
+/// What a node knows of its own copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum DiskState {
+    /// It holds every acknowledged write, as its mode promises.
+    UpToDate,
+    /// Some moment of the past, whole: whether writes were acknowledged since is not known.
+    Consistent,
+    /// A moment of the past, and writes were acknowledged since.
+    Outdated,
+    /// In the midst of a resync: no moment at all.
+    Inconsistent,
+    /// Its device failed.
+    Failed,
+}
+
+/// The owner's stream starts, or goes on after an interruption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begin {
+    pub epoch: OwnerEpoch,
+    /// The first write that will come; the receiver forgets what it holds unapplied from here on.
+    pub first: WriteSeq,
+    /// What precedes `first` is not all there: the copy is Inconsistent until [`Op::ResyncDone`].
+    pub resync: bool,
+    pub generation: Generation,
+}
+
+/// One element of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpFrame {
+    pub epoch: OwnerEpoch,
+    pub seq: WriteSeq,
+    /// Every write up to this one precedes it.
+    pub after: WriteSeq,
+    /// Writes behind `after` that overlap it and precede it; at most [`ODEP_MAX`].
+    pub odep: SmallVec<[WriteSeq; ODEP_MAX]>,
+    pub op: Op,
+}
+
+/// An effect, not a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Write {
+        volume: VolumeIndex,
+        range: Range,
+        data: Payload,
+        durable: bool,
+    },
+    WriteZeroes {
+        volume: VolumeIndex,
+        range: Range,
+        allocation: Allocation,
+        durable: bool,
+    },
+    Unmap {
+        volume: VolumeIndex,
+        range: Range,
+    },
+    /// Everything before it is to be on the medium: applied means durable.
+    Flush,
+    /// State of the volume's logical unit, opaque here. The last of a kind stands.
+    Mark {
+        volume: VolumeIndex,
+        kind: MarkKind,
+        data: Bytes,
+    },
+    /// Nothing: the write of that number came to nothing.
+    Void,
+    /// All that was missing has been sent: once applied, the copy is UpToDate, and of this generation.
+    ResyncDone {
+        generation: Generation,
+    },
+}
+
+/// Blocks as the peer named them; becomes an `Extent` where the volume's capacity is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Range {
+    pub lba: Lba,
+    pub blocks: BlockCount,
+}
+
+/// Which state of a logical unit; numbered by the logical unit's own code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MarkKind(pub u8);
+
+/// What the receiver of a stream has done, and how much more it takes. The newest (greatest `number`) stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub epoch: OwnerEpoch,
+    pub number: u64,
+    pub received_upto: WriteSeq,
+    pub applied_upto: WriteSeq,
+    pub durable_upto: WriteSeq,
+    /// Received beyond `received_upto`: runs of (first, last), at most [`RUNS_MAX`].
+    pub received: SmallVec<[(WriteSeq, WriteSeq); 4]>,
+    /// Applied beyond `applied_upto`.
+    pub applied: SmallVec<[(WriteSeq, WriteSeq); 4]>,
+    pub credit: Credit,
+    /// Writes that its device failed to apply (they count as applied): the copy is not good there.
+    pub failed: SmallVec<[WriteSeq; 2]>,
+}
+
+/// How far the sender may go. Both only ever grow within a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credit {
+    /// The greatest number that may be sent.
+    pub seq: WriteSeq,
+    /// Payload bytes of the stream, all its writes counted in order from its `Begin`, that may be sent. The lowest write
+    /// that is missing may be sent in any case.
+    pub bytes: u64,
+}
+
+/// How far the owner is ahead; sent with every heartbeat, so that the replica knows its RPO when the line is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub epoch: OwnerEpoch,
+    /// The last write acknowledged to a host.
+    pub acknowledged: WriteSeq,
+    /// Acknowledged and not known to be applied at the peer.
+    pub lag_bytes: u64,
+    /// Age of the oldest of them.
+    pub lag_ms: u64,
+}
+
+/// More overlaps fold into `after`.
+pub const ODEP_MAX: usize = 4;
+/// Runs in an Ack.
+pub const RUNS_MAX: usize = 16;
+/// Generations a node remembers.
+pub const HISTORY_MAX: usize = 16;
+/// Payload of a write, bytes: as much as one command may carry.
+pub const PAYLOAD_MAX: usize = 32 << 20;
+/// Bytes of a Mark.
+pub const MARK_MAX: usize = 1 << 20;
