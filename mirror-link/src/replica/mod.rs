@@ -10,4 +10,5 @@
 //! Absent on purpose: sockets, files, clocks, randomness, tasks. `group/` drives this in the daemon, `sim/` on virtual time.
 
 pub mod io;
+pub mod reconcile;
 pub mod status;
