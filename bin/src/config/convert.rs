@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Auth, Config, DaemonLimits, IscsiName, PortalGroup, SessionLimits, Store, TargetConfig, VolumeConfig, VolumeName,
+    Admin, Auth, Config, DaemonLimits, IscsiName, PortalGroup, SessionLimits, Store, TargetConfig, VolumeConfig,
+    VolumeName,
 };
 
 use super::fault::{Findings, Place};
@@ -70,6 +71,9 @@ pub fn config(raw: RawConfig, base: &Path, findings: &mut Findings) -> Option<Co
     Some(Config {
         node: node?,
         state_dir: state_dir?,
+        admin: Admin::default(),
+        mirror_listen: Vec::new(),
+        peers: BTreeMap::new(),
         portal_groups,
         discovery_auth,
         volumes,

@@ -67,6 +67,7 @@ pub fn volume(
         identity,
         scsi_version,
         rotation,
+        mirror: None,
     })
 }
 

@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
+pub use mirror_link::config::{
+    Compression, Encryption, Heartbeat, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
+};
+pub use mirror_link::ids::{GroupName, NodeName};
+pub use mirror_link::wire::message::Role;
 use uuid::Uuid;
 
 use crate::block::BlockLength;
@@ -22,10 +27,15 @@ pub type LunMap = BTreeMap<u16, VolumeName>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Name of this host; the default alias of its targets.
+    /// Name of this host; the default alias of its targets. To peers, which of the pair it is.
     pub node: String,
-    /// Serial numbers, persistent reservations.
+    /// Serial numbers, persistent reservations, records of mirroring.
     pub state_dir: PathBuf,
+    pub admin: Admin,
+    /// Where peers reach us, TCP and UDP on the same port. Empty where no volume is mirrored.
+    pub mirror_listen: Vec<SocketAddr>,
+    /// By name; none of them is ours.
+    pub peers: BTreeMap<NodeName, PeerConfig>,
     /// At least one, each with at least one portal, tags ascending.
     pub portal_groups: Vec<PortalGroup>,
     /// Asked of discovery sessions. `None`: discovery is open, and tells each initiator only what it may log in to.
@@ -35,6 +45,15 @@ pub struct Config {
     pub limits: DaemonLimits,
     /// For sessions that are not (yet) a target's: discovery, and login up to TargetName.
     pub session_limits: SessionLimits,
+}
+
+/// Where the operator's tools reach the daemon. The daemon here does not open them: whoever starts it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket of `lunmirrorctl`.
+    pub socket: Option<PathBuf>,
+    /// Metrics and dashboard.
+    pub http: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +114,22 @@ pub struct VolumeConfig {
     pub identity: Identity,
     pub scsi_version: ScsiVersion,
     pub rotation: Rotation,
+    /// `None`: on this node alone.
+    pub mirror: Option<VolumeMirror>,
+}
+
+/// How a volume is kept alike on a peer. Volumes of one group have the same of these: they have one owner, one order and
+/// one link ([`super::mirrored::groups`] looks).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMirror {
+    /// A key of [`Config::peers`].
+    pub peer: NodeName,
+    /// Consistency group: the same on both nodes. The volume's own name unless given.
+    pub group: GroupName,
+    /// Who serves until a promotion says otherwise.
+    pub first_role: Role,
+    pub policy: Policy,
+    pub queue: QueueBounds,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -277,7 +312,15 @@ impl VolumeConfig {
             identity: Identity::default(),
             scsi_version: ScsiVersion::Spc4,
             rotation: Rotation::NonRotating,
+            mirror: None,
         }
+    }
+}
+
+impl VolumeMirror {
+    /// With every default.
+    pub fn new(peer: NodeName, group: GroupName, first_role: Role) -> VolumeMirror {
+        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE }
     }
 }
 
@@ -350,3 +393,37 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Programs on libiscsi look at their socket only while they wait for a command, and may sleep a minute in between. A host
 /// that is gone is found out by TCP long before where commands are outstanding.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// No acknowledged write is lost with a node, and hosts go on when the link is.
+pub const DEFAULT_POLICY: Policy =
+    Policy { mode: Mode::Sync, on_link_loss: OnLinkLoss::Degrade, max_stall: MAX_STALL, wait_for_peer: WAIT_FOR_PEER };
+
+/// Within the patience of initiators: the kernel's give a command 30 s, and multipathing less.
+pub const MAX_STALL: Duration = Duration::from_secs(5);
+
+/// Both nodes of a pair seldom come back from a power cut within one second, and nearly always within this.
+pub const WAIT_FOR_PEER: Duration = Duration::from_secs(30);
+
+/// A minute of a slow link, or a second of a fast one, in memory; more is kept as which blocks changed.
+pub const DEFAULT_QUEUE: QueueBounds =
+    QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 32 << 20, window_writes: 4096 };
+
+/// TCP and UDP; beside iSCSI's 3260.
+pub const MIRROR_PORT: u16 = 3262;
+
+/// The patent's n.
+pub const MIRROR_CONNECTIONS: u8 = 4;
+
+/// T2, T1 and probation: a dead line is noticed well within [`MAX_STALL`].
+pub const DEFAULT_HEARTBEAT: Heartbeat = Heartbeat {
+    interval: Duration::from_millis(500),
+    timeout: Duration::from_secs(3),
+    probation: Duration::from_secs(3),
+    probation_max: Duration::from_secs(60),
+};
+
+/// T3.
+pub const MIRROR_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes; HMAC-SHA256 keys of fewer are weaker than it.
+pub const PAIR_SECRET_LENGTH_MIN: usize = 32;

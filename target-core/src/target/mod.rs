@@ -3,5 +3,6 @@
 pub mod access;
 pub mod catalog;
 pub mod config;
+pub mod mirrored;
 pub mod ports;
 pub mod router;
