@@ -7,6 +7,7 @@ pub mod foe;
 pub mod initiator;
 pub mod judge;
 pub mod limits;
+pub mod line;
 pub mod live;
 pub mod ordeal;
 pub mod pdus;
