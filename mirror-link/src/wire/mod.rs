@@ -2,5 +2,28 @@
 //!
 //! A frame is a header with its own CRC32C, then what the kind asks for, then the payload with a CRC32C of its own.
 //! Any frame may use any slot: order is in the frames, not in the sockets.
+//!
+//! ```text
+//!   Frame ──► FrameEncoder ──► Outgoing ──► one vectored write            datagram, replay_guard: heartbeats (UDP)
+//!   Frame ◄── FrameDecoder ◄── BytesMut ◄── reads                         handshake: before a slot's first frame
+//!                                 (secure: both, where encrypted)         keys: all from the pair's secret
+//! ```
 
+pub mod datagram;
+mod decode;
+mod encode;
+mod error;
+pub mod keys;
+mod kind;
 pub mod message;
+mod outgoing;
+pub mod replay_guard;
+
+pub use decode::FrameDecoder;
+pub use encode::{FrameEncoder, PayloadCrc};
+pub use error::{Fault, Part, WireError};
+pub use kind::Kind;
+pub use outgoing::Outgoing;
+
+/// Of frames, handshake and heartbeats alike.
+pub const PROTOCOL_VERSION: u8 = 1;
