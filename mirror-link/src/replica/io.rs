@@ -245,6 +245,8 @@ pub enum Command {
     },
     Mode(Mode),
     OnLinkLoss(OnLinkLoss),
+    /// As `Policy::max_stall`.
+    MaxStall(Duration),
     /// Replicate no more until told: everything is queued as if the line were cut.
     Pause,
     Resume,
