@@ -10,5 +10,9 @@
 //! Absent on purpose: sockets, files, clocks, randomness, tasks. `group/` drives this in the daemon, `sim/` on virtual time.
 
 pub mod io;
+pub mod planted;
 pub mod reconcile;
+mod replica;
 pub mod status;
+
+pub use replica::Replica;

@@ -1,0 +1,62 @@
+//! Faults that the simulator plants, to prove that its checkers catch them. Without the feature `sim` there are none.
+
+/// What a replica does wrong once it is planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Hosts see GOOD before the peer has what the mode promises.
+    AckEarly,
+    /// The receiver applies a write before those that it overlaps.
+    IgnoreOdep,
+    /// The receiver applies a write before those that had been acknowledged when it was issued.
+    IgnoreAfter,
+    /// The receiver obeys a former owner.
+    AcceptOldEpoch,
+    /// The owner goes on alone without having recorded that the peer is outdated.
+    SkipDegradeRule,
+    /// A range counts as alike before the peer has it.
+    ClearBitEarly,
+    /// The owner writes overlapping writes in whatever order.
+    LocalIgnoresOdep,
+    /// What was sent on a slot that is lost is not sent again.
+    ForgetSlotResend,
+    /// A duplicate is applied once more.
+    ApplyTwice,
+    /// A spilled write is forgotten.
+    DropSpill,
+    /// Reads do not wait for writes that a failover would undo.
+    ReadThrough,
+    /// Hosts are served before the new epoch is durable.
+    EpochNotDurable,
+    /// A promotion keeps received writes whose precedents never came.
+    PromoteKeepsUnclosed,
+    /// A resync reads a range while writes to it are under way, and does not order itself among them.
+    ResyncReadsThrough,
+    /// A replica that restarts is believed to hold what it had applied and not made durable.
+    TrustVolatile,
+}
+
+/// The faults that are planted now.
+#[derive(Debug, Default)]
+pub(super) struct Planted {
+    #[cfg(feature = "sim")]
+    faults: Vec<Fault>,
+}
+
+impl Planted {
+    #[cfg(feature = "sim")]
+    pub fn plant(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    #[cfg(feature = "sim")]
+    #[inline]
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    #[cfg(not(feature = "sim"))]
+    #[inline(always)]
+    pub fn has(&self, _: Fault) -> bool {
+        false
+    }
+}
