@@ -19,7 +19,7 @@ pub const NAME_MAX: usize = 223;
 pub struct Instance(pub u64);
 
 /// A volume's place in its group, counted in the order of the volumes' names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeIndex(pub u16);
 
 /// What the sender of a frame calls the group; its Hello says which group that is.

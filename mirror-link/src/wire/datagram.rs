@@ -1,12 +1,46 @@
-//! A heartbeat: one UDP datagram, authenticated.
+//! A heartbeat: one UDP datagram, authenticated, of no use to anybody but the one it was sent to.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
+use nom::Parser;
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use smallvec::SmallVec;
 
-use super::keys::PairKeys;
+use super::PROTOCOL_VERSION;
+use super::body::field::{self, Parsed, at_most, fault, list, reserved};
+use super::body::hello::{marks, put_marks, role, role_to_wire};
+use super::keys::{KEY_LENGTH, PairKeys, is_signed, sign};
 use super::message::{Marks, Role};
-use crate::ids::{GroupIndex, Instance, NodeName, SessionId};
+use crate::ids::{GroupIndex, Instance, NAME_MAX, NodeName, SessionId};
 
+/// ```text
+///  Byte/     0       |       1       |       2       |       3       |
+///   0| "LUNB"                                                        |
+///   4| version = 1   | node length   | group count   |. . . . . . E S|
+///   8| number                                                        |
+///    +                                                               +
+///  12|                                                               |
+///  16| instance                                                      |
+///    +                                                               +
+///  20|                                                               |
+///  24| session, or 0                                                 |
+///    +                                                               +
+///  28|                                                               |
+///  32| echo: instance, or 0                                          |
+///    +                                                               +
+///  36|                                                               |
+///  40| echo: number, or 0                                            |
+///    +                                                               +
+///  44|                                                               |
+///  48| echo: held, microseconds, or 0                                |
+///  52| reserved = 0                                                  |
+///  56/ node name                                                     /
+///   +/ groups, 28 bytes each:                                        /
+///   0| group                         | role          | reserved = 0  |
+///   4/ epoch, applied up to, durable up to, 8 bytes each             /
+///   +/ HMAC-SHA256 over all that precedes                            /
+///
+///  E: echo is there.  S: session is there.
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// The sender's.
@@ -43,37 +77,118 @@ pub struct GroupBeat {
 /// Groups told of in one datagram: as many as surely fit an unfragmented one (1232 bytes over IPv6).
 pub const BEATS_MAX: usize = 16;
 
-/// A receive buffer of so many bytes takes every datagram; a longer one is not ours.
-pub const DATAGRAM_MAX: usize = 1200;
+const MAGIC: u32 = 0x4c55_4e42;
+const FIXED_LENGTH: usize = 56;
+const BEAT_LENGTH: usize = 28;
+const SESSION: u8 = 1;
+const ECHO: u8 = 2;
+
+/// Bytes of the longest; whatever is longer is not ours.
+pub const DATAGRAM_MAX: usize = FIXED_LENGTH + NAME_MAX + BEATS_MAX * BEAT_LENGTH + KEY_LENGTH;
 
 /// Why a datagram is not to be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatagramError {
     #[error("not a heartbeat")]
     Foreign,
-    #[error("expected a heartbeat of version {expected}, got version {got}")]
+    #[error("expected a heartbeat of version {expected}, got version {got}: run the same release on both nodes")]
     Version { expected: u8, got: u8 },
     #[error("expected {expected} in a heartbeat, got {got}")]
     Malformed { expected: &'static str, got: u64 },
-    #[error("a heartbeat in the name of {node} is not signed with the pair's secret")]
+    #[error(
+        "a heartbeat in the name of {node} is not signed with the pair's secret: it must be the same on both nodes"
+    )]
     Forged { node: String },
 }
 
 impl Datagram {
     /// Who claims to have sent it: whose keys [`Datagram::decode`] needs. Not to be believed.
     pub fn claimed_sender(datagram: &[u8]) -> Result<&str, DatagramError> {
-        let _ = datagram;
-        todo!()
+        let Some((head, rest)) = datagram.split_first_chunk::<FIXED_LENGTH>() else {
+            return Err(DatagramError::Foreign);
+        };
+        if head[..4] != MAGIC.to_be_bytes() || datagram.len() > DATAGRAM_MAX {
+            return Err(DatagramError::Foreign);
+        }
+        if head[4] != PROTOCOL_VERSION {
+            return Err(DatagramError::Version { expected: PROTOCOL_VERSION, got: head[4] });
+        }
+        let length = usize::from(head[5]);
+        rest.get(..length)
+            .filter(|_| (1..=NAME_MAX).contains(&length))
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .ok_or(DatagramError::Malformed { expected: "a node's name", got: length as u64 })
     }
 
     /// Append it to `out`, signed.
     pub fn encode(&self, keys: &PairKeys, out: &mut BytesMut) {
-        let _ = (keys.heartbeat_to_peer, out);
-        todo!()
+        assert!(self.groups.len() <= BEATS_MAX, "a heartbeat tells of at most {BEATS_MAX} groups");
+        let start = out.len();
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let echo = self.echo.unwrap_or(Echo { instance: Instance(0), number: 0, held_us: 0 });
+        out.put_u32(MAGIC);
+        out.put_u8(PROTOCOL_VERSION);
+        out.put_u8(field::name_length(&self.node));
+        out.put_u8(self.groups.len() as u8);
+        out.put_u8(flag(self.session.is_some(), SESSION) | flag(self.echo.is_some(), ECHO));
+        out.put_u64(self.number);
+        out.put_u64(self.instance.0);
+        out.put_u64(self.session.map_or(0, |session| session.0));
+        out.put_u64(echo.instance.0);
+        out.put_u64(echo.number);
+        out.put_u32(echo.held_us);
+        out.put_u32(0);
+        out.put_slice(self.node.as_bytes());
+        for beat in &self.groups {
+            out.put_u16(beat.group.0);
+            out.put_u8(role_to_wire(beat.role));
+            out.put_u8(0);
+            put_marks(&beat.marks, out);
+        }
+        let signature = sign(&keys.heartbeat_to_peer, &[&out[start..]]);
+        out.put_slice(&signature);
     }
 
+    /// Believes nothing before the signature.
     pub fn decode(datagram: &[u8], keys: &PairKeys) -> Result<Datagram, DatagramError> {
-        let _ = (datagram, keys.heartbeat_from_peer);
-        todo!()
+        let node = Datagram::claimed_sender(datagram)?;
+        let (signed, signature) = match datagram.split_last_chunk::<KEY_LENGTH>() {
+            Some((signed, signature)) if signed.len() >= FIXED_LENGTH => (signed, signature),
+            _ => return Err(DatagramError::Foreign),
+        };
+        if !is_signed(&keys.heartbeat_from_peer, &[signed], signature) {
+            return Err(DatagramError::Forged { node: node.into() });
+        }
+        let malformed = |fault: field::BodyFault| DatagramError::Malformed { expected: fault.expected, got: fault.got };
+        field::whole(parse, &signed[5..]).map_err(malformed)
     }
+}
+
+/// From byte 5 on.
+fn parse(input: &[u8]) -> Parsed<'_, Datagram> {
+    let (rest, (name_length, groups, flags)) =
+        (be_u8, at_most(be_u8, BEATS_MAX, "at most 16 groups"), field::flags(SESSION | ECHO)).parse(input)?;
+    let (rest, (number, instance, session, echo, ())) =
+        (be_u64, be_u64.map(Instance), be_u64.map(SessionId), echo, reserved(4)).parse(rest)?;
+    let (rest, node) = field::name(name_length)(rest)?;
+    let (rest, groups) = list(groups, beat, rest)?;
+    let nothing = Echo { instance: Instance(0), number: 0, held_us: 0 };
+    if (flags & SESSION == 0 && session != SessionId(0)) || (flags & ECHO == 0 && echo != nothing) {
+        return fault("zero where a flag says that nothing is there", flags);
+    }
+    let session = (flags & SESSION != 0).then_some(session);
+    let echo = (flags & ECHO != 0).then_some(echo);
+    Ok((rest, Datagram { node, instance, session, number, echo, groups }))
+}
+
+fn echo(input: &[u8]) -> Parsed<'_, Echo> {
+    (be_u64.map(Instance), be_u64, be_u32)
+        .map(|(instance, number, held_us)| Echo { instance, number, held_us })
+        .parse(input)
+}
+
+fn beat(input: &[u8]) -> Parsed<'_, GroupBeat> {
+    (be_u16.map(GroupIndex), role, reserved(1), marks)
+        .map(|(group, role, (), marks)| GroupBeat { group, role, marks })
+        .parse(input)
 }

@@ -1,4 +1,8 @@
 use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::body;
+use super::message::{MARK_MAX, PAYLOAD_MAX};
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +23,36 @@ impl Kind {
     pub const MARK: Kind = Kind(0x24);
     pub const VOID: Kind = Kind(0x25);
     pub const RESYNC_DONE: Kind = Kind(0x26);
+
+    /// `None`: no such kind.
+    pub(super) fn limits(self) -> Option<Limits> {
+        let (body, content_max) = match self {
+            Kind::PING | Kind::PONG | Kind::BYE => (body::CONTROL_LENGTH, 0),
+            Kind::HELLO => (body::HELLO_LENGTH, 0),
+            Kind::BEGIN => (body::BEGIN_LENGTH, 0),
+            Kind::ACK => (body::ACK_LENGTH, 0),
+            Kind::POSITION => (body::POSITION_LENGTH, 0),
+            Kind::WRITE => (body::OP_LENGTH, PAYLOAD_MAX),
+            Kind::MARK => (body::OP_LENGTH, MARK_MAX),
+            Kind::WRITE_ZEROES | Kind::UNMAP | Kind::FLUSH | Kind::VOID | Kind::RESYNC_DONE => (body::OP_LENGTH, 0),
+            _ => return None,
+        };
+        let body = *body.start() as u32..=*body.end() as u32;
+        Some(Limits { body, content_max: content_max as u32 })
+    }
+
+    /// The rest speak for the connection.
+    pub(super) fn is_of_a_group(self) -> bool {
+        self.0 >= Kind::HELLO.0
+    }
+}
+
+/// Bytes that a frame of the kind may have: nothing is buffered for a frame beyond them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub body: RangeInclusive<u32>,
+    /// Of the payload, decompressed.
+    pub content_max: u32,
 }
 
 impl fmt::Display for Kind {

@@ -49,7 +49,7 @@ pub struct Hello {
     pub group: GroupName,
     pub node: NodeName,
     pub instance: Instance,
-    /// In order of index.
+    /// In order of index; at most [`VOLUMES_MAX`].
     pub volumes: Vec<VolumeShape>,
     pub role: Role,
     pub disk: DiskState,
@@ -190,7 +190,8 @@ pub struct Ack {
     /// Applied beyond `applied_upto`.
     pub applied: SmallVec<[(WriteSeq, WriteSeq); 4]>,
     pub credit: Credit,
-    /// Writes that its device failed to apply (they count as applied): the copy is not good there.
+    /// Writes that its device failed to apply (they count as applied): the copy is not good there. At most
+    /// [`FAILED_MAX`].
     pub failed: SmallVec<[WriteSeq; 2]>,
 }
 
@@ -220,6 +221,10 @@ pub struct Position {
 pub const ODEP_MAX: usize = 4;
 /// Runs in an Ack.
 pub const RUNS_MAX: usize = 16;
+/// Failed writes in an Ack.
+pub const FAILED_MAX: usize = 1024;
+/// Volumes in a group.
+pub const VOLUMES_MAX: usize = 4096;
 /// Generations a node remembers.
 pub const HISTORY_MAX: usize = 16;
 /// Payload of a write, bytes: as much as one command may carry.

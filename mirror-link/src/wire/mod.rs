@@ -9,10 +9,13 @@
 //!                                 (secure: both, where encrypted)         keys: all from the pair's secret
 //! ```
 
+mod body;
+mod compress;
 pub mod datagram;
 mod decode;
 mod encode;
 mod error;
+mod header;
 pub mod keys;
 mod kind;
 pub mod message;

@@ -51,14 +51,51 @@ impl ReplayGuard {
         self.sent
     }
 
-    /// What our next datagram echoes.
+    /// What our next datagram echoes: the last that we believe.
     pub fn echo(&self, now: Instant) -> Option<Echo> {
-        let _ = (now, self.believed.map(|heard| (heard.instance, heard.number, heard.at)));
-        todo!()
+        self.believed.map(|heard| heard.echo(now))
     }
 
     pub fn receive(&mut self, now: Instant, datagram: &Datagram) -> Verdict {
-        let _ = (now, datagram, self.ours, self.echoed);
-        todo!()
+        let heard = Heard { instance: datagram.instance, number: datagram.number, at: now };
+        match self.believed {
+            Some(before) if before.instance == heard.instance => {
+                if heard.number <= before.number {
+                    return Verdict::Replayed;
+                }
+                self.believe(heard, datagram);
+                Verdict::Fresh
+            }
+            _ if self.proves_itself(datagram) => {
+                self.believe(heard, datagram);
+                Verdict::NewInstance
+            }
+            _ => Verdict::Unproven(heard.echo(now)),
+        }
+    }
+
+    fn believe(&mut self, heard: Heard, datagram: &Datagram) {
+        self.believed = Some(heard);
+        if let Some(number) = self.ours_echoed(datagram) {
+            self.echoed = self.echoed.max(number);
+        }
+    }
+
+    /// A recording echoes what was echoed before; another's echo is of a former instance of ours.
+    fn proves_itself(&self, datagram: &Datagram) -> bool {
+        self.ours_echoed(datagram).is_some_and(|number| number > self.echoed)
+    }
+
+    /// Which of the numbers that we did send it echoes.
+    fn ours_echoed(&self, datagram: &Datagram) -> Option<u64> {
+        datagram.echo.filter(|echo| echo.instance == self.ours && echo.number <= self.sent).map(|echo| echo.number)
+    }
+}
+
+impl Heard {
+    fn echo(&self, now: Instant) -> Echo {
+        let held = now.saturating_duration_since(self.at).as_micros();
+        let held_us = u32::try_from(held).unwrap_or(u32::MAX);
+        Echo { instance: self.instance, number: self.number, held_us }
     }
 }

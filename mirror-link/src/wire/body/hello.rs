@@ -1,0 +1,195 @@
+//! HELLO.
+
+use std::ops::RangeInclusive;
+
+use bytes::{BufMut, BytesMut};
+use nom::Parser;
+use nom::multi::count;
+use nom::number::complete::{be_u8, be_u16, be_u64};
+
+use super::field::{Parsed, at_most, epoch, fault, flags, generation, name, name_length, reserved, seq};
+use crate::extent::{BlockCount, BlockLength};
+use crate::ids::{Generation, Instance, NAME_MAX};
+use crate::wire::message::{DiskState, HISTORY_MAX, Hello, Marks, Role, VOLUMES_MAX, VolumeShape};
+
+const FIXED_LENGTH: usize = 88;
+const SHAPE_LENGTH: usize = 12;
+pub(in crate::wire) const LENGTH: RangeInclusive<usize> =
+    FIXED_LENGTH..=FIXED_LENGTH + 16 * HISTORY_MAX + 2 * NAME_MAX + VOLUMES_MAX * (SHAPE_LENGTH + NAME_MAX);
+
+const CRASHED_OWNER: u8 = 1;
+const PEER_OUTDATED: u8 = 2;
+const DIRTY_SINCE: u8 = 4;
+
+/// ```text
+///  Byte/     0       |       1       |       2       |       3       |
+///   0| number                                                        |
+///    +                                                               +
+///   4|                                                               |
+///   8| instance                                                      |
+///    +                                                               +
+///  12|                                                               |
+///  16| epoch                                                         |
+///    +                                                               +
+///  20|                                                               |
+///  24| generation                                                    |
+///   +/                                                               /
+///  40| dirty since, or 0                                             |
+///   +/                                                               /
+///  56| received: epoch                                               |
+///    +                                                               +
+///  60|                                                               |
+///  64| received: applied up to                                       |
+///    +                                                               +
+///  68|                                                               |
+///  72| received: durable up to                                       |
+///    +                                                               +
+///  76|                                                               |
+///  80| role          | disk state    |. . . . . S O C| history count |
+///  84| volume count                  | group length  | node length   |
+///  88/ history, 16 bytes each, newest first                          /
+///   +/ group name                                                    /
+///   +/ node name                                                     /
+///   +/ volumes, one after the other:                                 /
+///   0| capacity, blocks                                              |
+///    +                                                               +
+///   4|                                                               |
+///   8| block length, bytes           | name length   | reserved = 0  |
+///  12/ name                                                          /
+///
+///  role: 1 Primary · 2 Secondary. disk state: 1 UpToDate · 2 Consistent · 3 Outdated · 4 Inconsistent · 5 Failed
+///  S: dirty since is there.  O: the peer is outdated.  C: crashed as owner.
+/// ```
+pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
+    let (rest, (number, instance, epoch, generation_, since, received)) =
+        (be_u64, be_u64.map(Instance), epoch, generation, generation, marks).parse(input)?;
+    let (rest, (role, disk, flags, history, volumes, group, node)) = (
+        role,
+        disk_state,
+        flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE),
+        at_most(be_u8, HISTORY_MAX, "at most 16 generations"),
+        at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
+        be_u8,
+        be_u8,
+    )
+        .parse(rest)?;
+    let dirty_since = match since {
+        since if flags & DIRTY_SINCE != 0 => Some(since),
+        Generation::NONE => None,
+        _ => return fault("no generation where the flag says that there is none", flags),
+    };
+    let (rest, (history, group, node, volumes)) =
+        (count(generation, history), name(group), name(node), count(shape, volumes)).parse(rest)?;
+    let hello = Hello {
+        group,
+        node,
+        instance,
+        volumes,
+        role,
+        disk,
+        epoch,
+        generation: generation_,
+        history,
+        dirty_since,
+        crashed_owner: flags & CRASHED_OWNER != 0,
+        peer_outdated: flags & PEER_OUTDATED != 0,
+        received,
+        number,
+    };
+    Ok((rest, hello))
+}
+
+pub(in crate::wire) fn marks(input: &[u8]) -> Parsed<'_, Marks> {
+    (epoch, seq, seq)
+        .map(|(epoch, applied_upto, durable_upto)| Marks { epoch, applied_upto, durable_upto })
+        .parse(input)
+}
+
+pub(in crate::wire) fn role(input: &[u8]) -> Parsed<'_, Role> {
+    match be_u8.parse(input)? {
+        (rest, 1) => Ok((rest, Role::Primary)),
+        (rest, 2) => Ok((rest, Role::Secondary)),
+        (_, other) => fault("role 1 or 2", other),
+    }
+}
+
+fn disk_state(input: &[u8]) -> Parsed<'_, DiskState> {
+    let (rest, state) = be_u8.parse(input)?;
+    let state = match state {
+        1 => DiskState::UpToDate,
+        2 => DiskState::Consistent,
+        3 => DiskState::Outdated,
+        4 => DiskState::Inconsistent,
+        5 => DiskState::Failed,
+        other => return fault("disk state 1 to 5", other),
+    };
+    Ok((rest, state))
+}
+
+fn shape(input: &[u8]) -> Parsed<'_, VolumeShape> {
+    let (rest, (capacity, block_length, length, ())) =
+        (be_u64.map(BlockCount), be_u16, be_u8, reserved(1)).parse(input)?;
+    let Some(block_length) = BlockLength::new(block_length.into()) else {
+        return fault("a block length of 512, 1024, 2048 or 4096", block_length);
+    };
+    let (rest, name) = name(length)(rest)?;
+    Ok((rest, VolumeShape { name, block_length, capacity }))
+}
+
+pub(super) fn put(hello: &Hello, out: &mut BytesMut) {
+    assert!(hello.history.len() <= HISTORY_MAX, "a node remembers {HISTORY_MAX} generations");
+    assert!(hello.volumes.len() <= VOLUMES_MAX, "a group has at most {VOLUMES_MAX} volumes");
+    out.put_u64(hello.number);
+    out.put_u64(hello.instance.0);
+    out.put_u64(hello.epoch.0);
+    out.put_u128(hello.generation.0);
+    out.put_u128(hello.dirty_since.unwrap_or(Generation::NONE).0);
+    put_marks(&hello.received, out);
+    out.put_u8(role_to_wire(hello.role));
+    out.put_u8(disk_state_to_wire(hello.disk));
+    out.put_u8(flags_of(hello));
+    out.put_u8(hello.history.len() as u8);
+    out.put_u16(hello.volumes.len() as u16);
+    out.put_u8(name_length(&hello.group));
+    out.put_u8(name_length(&hello.node));
+    hello.history.iter().for_each(|generation| out.put_u128(generation.0));
+    out.put_slice(hello.group.as_bytes());
+    out.put_slice(hello.node.as_bytes());
+    for volume in &hello.volumes {
+        out.put_u64(volume.capacity.0);
+        out.put_u16(volume.block_length.bytes() as u16);
+        out.put_u8(name_length(&volume.name));
+        out.put_u8(0);
+        out.put_slice(volume.name.as_bytes());
+    }
+}
+
+pub(in crate::wire) fn put_marks(marks: &Marks, out: &mut BytesMut) {
+    out.put_u64(marks.epoch.0);
+    out.put_u64(marks.applied_upto.0);
+    out.put_u64(marks.durable_upto.0);
+}
+
+fn flags_of(hello: &Hello) -> u8 {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    flag(hello.crashed_owner, CRASHED_OWNER)
+        | flag(hello.peer_outdated, PEER_OUTDATED)
+        | flag(hello.dirty_since.is_some(), DIRTY_SINCE)
+}
+
+pub(in crate::wire) fn role_to_wire(role: Role) -> u8 {
+    match role {
+        Role::Primary => 1,
+        Role::Secondary => 2,
+    }
+}
+
+fn disk_state_to_wire(state: DiskState) -> u8 {
+    match state {
+        DiskState::UpToDate => 1,
+        DiskState::Consistent => 2,
+        DiskState::Outdated => 3,
+        DiskState::Inconsistent => 4,
+        DiskState::Failed => 5,
+    }
+}

@@ -1,0 +1,171 @@
+//! WRITE, WRITE_ZEROES, UNMAP, FLUSH, MARK, VOID and RESYNC_DONE: the elements of the stream.
+
+use std::ops::RangeInclusive;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use nom::Parser;
+use nom::number::complete::{be_u8, be_u16, be_u64};
+
+use super::field::{BodyFault, Parsed, at_most, epoch, fault, flags, list, reserved, seq};
+use crate::block::{Allocation, Payload};
+use crate::extent::{BlockCount, BlockLength, Lba};
+use crate::ids::{Generation, VolumeIndex};
+use crate::wire::Kind;
+use crate::wire::message::{MarkKind, ODEP_MAX, Op, OpFrame, Range};
+
+const FIXED_LENGTH: usize = 48;
+pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=FIXED_LENGTH + 8 * ODEP_MAX;
+
+const DURABLE: u8 = 1;
+const MAY_RELEASE: u8 = 2;
+
+/// One form for all.
+///
+/// ```text
+///  Byte/     0       |       1       |       2       |       3       |
+///   0| epoch                                                         |
+///    +                                                               +
+///   4|                                                               |
+///   8| seq                                                           |
+///    +                                                               +
+///  12|                                                               |
+///  16| after                                                         |
+///    +                                                               +
+///  20|                                                               |
+///  24| volume, or 0                  | odep count    |. . . . . . R D|
+///  28| mark, or 0    | reserved = 0                                  |
+///  32| LBA                           / or the generation             |
+///    +                                                               +
+///  36|                                                               |
+///  40| blocks                        / of RESYNC_DONE,               |
+///    +                                                               +
+///  44|                               / or 0                          |
+///  48/ odep, 8 bytes each                                            /
+///
+///  R: WRITE_ZEROES may release space.  D: durable (WRITE, WRITE_ZEROES).
+/// ```
+pub(super) fn parse(kind: Kind, content_length: u32, input: &[u8]) -> Parsed<'_, OpFrame> {
+    let (rest, (epoch, seq_, after, volume, odep)) =
+        (epoch, seq, seq, be_u16.map(VolumeIndex), at_most(be_u8, ODEP_MAX, "at most 4 overlapping writes"))
+            .parse(input)?;
+    let (rest, fields) = (flags(DURABLE | MAY_RELEASE), be_u8, reserved(3), be_u64, be_u64)
+        .map(|(flags, mark_kind, (), high, low)| Fields { volume, flags, mark_kind, high, low })
+        .parse(rest)?;
+    let (rest, odep) = list(odep, seq, rest)?;
+    match fields.into_op(kind, content_length) {
+        Ok(op) => Ok((rest, OpFrame { epoch, seq: seq_, after, odep, op })),
+        Err(BodyFault { expected, got }) => fault(expected, got),
+    }
+}
+
+/// Bytes 24 to 47: what depends on the kind.
+#[derive(Default)]
+struct Fields {
+    volume: VolumeIndex,
+    flags: u8,
+    mark_kind: u8,
+    high: u64,
+    low: u64,
+}
+
+impl Fields {
+    fn of(op: &Op) -> Fields {
+        let none = Fields::default();
+        match *op {
+            Op::Write { volume, range, durable, .. } => Fields::ranged(volume, range, flag(durable, DURABLE)),
+            Op::WriteZeroes { volume, range, allocation, durable } => {
+                let release = flag(allocation == Allocation::MayRelease, MAY_RELEASE);
+                Fields::ranged(volume, range, release | flag(durable, DURABLE))
+            }
+            Op::Unmap { volume, range } => Fields::ranged(volume, range, 0),
+            Op::Mark { volume, kind, .. } => Fields { volume, mark_kind: kind.0, ..none },
+            Op::ResyncDone { generation: Generation(number) } => {
+                Fields { high: (number >> 64) as u64, low: number as u64, ..none }
+            }
+            Op::Flush | Op::Void => none,
+        }
+    }
+
+    fn ranged(volume: VolumeIndex, range: Range, flags: u8) -> Fields {
+        Fields { volume, flags, mark_kind: 0, high: range.lba.0, low: range.blocks.0 }
+    }
+
+    /// The payload is still to come.
+    fn into_op(self, kind: Kind, content_length: u32) -> Result<Op, BodyFault> {
+        let (volume, range) = (self.volume, Range { lba: Lba(self.high), blocks: BlockCount(self.low) });
+        let durable = self.flags & DURABLE != 0;
+        let op = match kind {
+            Kind::WRITE if !is_whole_blocks(u64::from(content_length), range.blocks) => {
+                return Err(BodyFault {
+                    expected: "as much data as the blocks of its range",
+                    got: content_length.into(),
+                });
+            }
+            Kind::WRITE => Op::Write { volume, range, data: Payload::default(), durable },
+            Kind::WRITE_ZEROES if self.flags & MAY_RELEASE != 0 => {
+                Op::WriteZeroes { volume, range, allocation: Allocation::MayRelease, durable }
+            }
+            Kind::WRITE_ZEROES => Op::WriteZeroes { volume, range, allocation: Allocation::Keep, durable },
+            Kind::UNMAP => Op::Unmap { volume, range },
+            Kind::FLUSH => Op::Flush,
+            Kind::MARK => Op::Mark { volume, kind: MarkKind(self.mark_kind), data: Bytes::new() },
+            Kind::VOID => Op::Void,
+            Kind::RESYNC_DONE => {
+                let number = u128::from(self.high) << 64 | u128::from(self.low);
+                Op::ResyncDone { generation: Generation(number) }
+            }
+            other => return Err(BodyFault { expected: "a kind of the stream", got: other.0.into() }),
+        };
+        // What the kind has no use for is as reserved.
+        if Fields::of(&op).words() == self.words() {
+            Ok(op)
+        } else {
+            Err(BodyFault { expected: "zero in the fields that its kind has no use for", got: self.flags.into() })
+        }
+    }
+
+    fn words(&self) -> (u16, u8, u8, u64, u64) {
+        (self.volume.0, self.flags, self.mark_kind, self.high, self.low)
+    }
+}
+
+fn flag(set: bool, flag: u8) -> u8 {
+    if set { flag } else { 0 }
+}
+
+/// `bytes` make `blocks` of some length that a block may have.
+fn is_whole_blocks(bytes: u64, blocks: BlockCount) -> bool {
+    let fits = |length: BlockLength| blocks.0.checked_mul(length.bytes().into()) == Some(bytes);
+    [512, 1024, 2048, 4096].into_iter().filter_map(BlockLength::new).any(fits)
+}
+
+pub(super) fn kind(op: &Op) -> Kind {
+    match op {
+        Op::Write { .. } => Kind::WRITE,
+        Op::WriteZeroes { .. } => Kind::WRITE_ZEROES,
+        Op::Unmap { .. } => Kind::UNMAP,
+        Op::Flush => Kind::FLUSH,
+        Op::Mark { .. } => Kind::MARK,
+        Op::Void => Kind::VOID,
+        Op::ResyncDone { .. } => Kind::RESYNC_DONE,
+    }
+}
+
+pub(super) fn put(frame: &OpFrame, out: &mut BytesMut) {
+    assert!(frame.odep.len() <= ODEP_MAX, "more overlaps than {ODEP_MAX} fold into `after`");
+    if let Op::Write { range, data, .. } = &frame.op {
+        assert!(is_whole_blocks(data.len(), range.blocks), "{} bytes are not {range:?}", data.len());
+    }
+    let fields = Fields::of(&frame.op);
+    out.put_u64(frame.epoch.0);
+    out.put_u64(frame.seq.0);
+    out.put_u64(frame.after.0);
+    out.put_u16(fields.volume.0);
+    out.put_u8(frame.odep.len() as u8);
+    out.put_u8(fields.flags);
+    out.put_u8(fields.mark_kind);
+    out.put_bytes(0, 3);
+    out.put_u64(fields.high);
+    out.put_u64(fields.low);
+    frame.odep.iter().for_each(|seq| out.put_u64(seq.0));
+}
