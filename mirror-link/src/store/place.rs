@@ -1,0 +1,115 @@
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::StoreError;
+
+/// A group's directory; ours alone for as long as this lives.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    /// The directory itself, locked. The kernel lets go of it however the process ends.
+    _locked: File,
+}
+
+impl Place {
+    /// Make it where it is missing.
+    pub fn claim(state_dir: &Path, group: &str) -> Result<Place, StoreError> {
+        let mirror = state_dir.join("mirror");
+        let path = mirror.join(file_name(group));
+        let io = |source| StoreError::Io { path: path.clone(), source };
+        fs::create_dir_all(&path).map_err(io)?;
+        // A directory made just now must survive together with the record in it.
+        for directory in [&path, &mirror, state_dir] {
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+        }
+        let locked = File::open(&path).map_err(io)?;
+        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Place { path, _locked: locked }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path }),
+            Err(error) => Err(io(io::Error::from(error))),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Letters, digits, `-`, `_` and inner dots stand for themselves, other bytes as `%xx`: no two names share a directory.
+/// A name that would be too long for a file system once written so has its rest replaced by `%%` and a digest.
+fn file_name(group: &str) -> String {
+    let mut name = String::with_capacity(group.len());
+    for (at, byte) in group.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if at > 0 => name.push('.'),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    if name.is_empty() {
+        name.push('%');
+    }
+    if name.len() > FILE_NAME_BYTES_MAX {
+        use sha2::Digest;
+        let digest = hex::encode(&sha2::Sha256::digest(group)[..16]);
+        name.truncate(FILE_NAME_BYTES_MAX - digest.len() - 2);
+        name.push_str("%%");
+        name.push_str(&digest);
+    }
+    name
+}
+
+/// NAME_MAX of Linux's file systems.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_directory_nor_collide() {
+        for (name, directory) in
+            [("db", "db"), ("../x", "%2e.%2fx"), ("..", "%2e."), ("a/b", "a%2fb"), ("a%2fb", "a%252fb"), ("", "%")]
+        {
+            assert_eq!(file_name(name), directory);
+        }
+    }
+
+    #[test]
+    fn the_longest_names_fit_and_differ() {
+        let state_dir = tempfile::tempdir().unwrap();
+        let long = |last: &str| "ü".repeat((crate::ids::NAME_MAX - 1) / 2) + last;
+        let names: HashSet<String> = ["a", "b", "/"].map(|last| file_name(&long(last))).into();
+        assert_eq!(names.len(), 3);
+        let place = Place::claim(state_dir.path(), &long("a")).unwrap();
+        assert!(place.path().is_dir() && names.contains(place.path().file_name().unwrap().to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_place_has_one_user() {
+        let state_dir = tempfile::tempdir().unwrap();
+        let first = Place::claim(state_dir.path(), "db").unwrap();
+        let other = Place::claim(state_dir.path(), "other").unwrap();
+        let error = Place::claim(state_dir.path(), "db").unwrap_err().to_string();
+        assert!(error.contains("mirror/db is used by another process; end that one"), "{error}");
+        drop((first, other));
+        Place::claim(state_dir.path(), "db").unwrap();
+    }
+
+    #[test]
+    fn a_state_dir_that_is_a_file_is_named() {
+        let state_dir = tempfile::tempdir().unwrap();
+        let file = state_dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Place::claim(&file, "db").unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("{}/mirror/db: ", file.display())) && error.contains("check that"),
+            "{error}"
+        );
+    }
+}
