@@ -1,25 +1,40 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, ReentrantMutex};
+use tokio::runtime::Handle;
 
-use crate::block::{Allocation, BlockDevice, Durability, Io, Payload};
+use super::core::Core;
+use super::keepers::Signals;
+use super::local::Devices;
+use super::ops::TurnEnd;
+use crate::block::{Allocation, BlockError, Durability, Eventually, Io, Payload};
 use crate::config::GroupConfig;
 use crate::extent::Extent;
-use crate::ids::{Instance, NodeName, SessionId, Slot, VolumeIndex};
-use crate::replica::io::{Command, Done, Refusal, Standing};
+use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
+use crate::replica::io::{Command, Done, HostChange, HostOp, Input, Refusal, Standing};
 use crate::replica::status::GroupStatus;
+use crate::store::Place;
 use crate::wire::message::{MarkKind, Message};
 
 /// A group at work.
 #[derive(Debug)]
-pub struct Group {}
-
-/// Why a group could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum GroupError {
-    #[error("group {group}: {cause}")]
-    Record { group: String, cause: String },
+pub struct Group {
+    pub(super) config: GroupConfig,
+    /// Held while pure code runs, never while anything is waited for.
+    pub(super) core: Mutex<Core>,
+    /// Some write is under way for which some read may have to wait.
+    pub(super) reads_look_closer: AtomicBool,
+    pub(super) devices: Devices,
+    pub(super) observer: Arc<dyn Observer>,
+    /// Whose turn it is to tell the observer; again while it is being told, should it call the group.
+    pub(super) observing: ReentrantMutex<()>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) runtime: Handle,
+    pub(super) _place: Place,
 }
 
 /// What a session offers to its groups. One object a session; gone with it.
@@ -34,7 +49,7 @@ pub trait PeerSession: Send + Sync + std::fmt::Debug {
     fn misbehaved(&self, cause: &str);
 }
 
-/// Who shows the volumes of a group to hosts.
+/// Who shows the volumes of a group to hosts. Told in order, by one thread at a time; must not wait.
 pub trait Observer: Send + Sync + std::fmt::Debug {
     fn standing(&self, standing: Standing);
 
@@ -42,22 +57,9 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
     fn marked(&self, volume: VolumeIndex, kind: MarkKind, data: Bytes);
 }
 
-#[expect(unused_variables, reason = "signatures first")]
 impl Group {
-    /// Restore the record (or make the first) and start. `devices` in order of volume index. Runs on the calling runtime.
-    pub async fn start(
-        config: GroupConfig,
-        node: NodeName,
-        instance: Instance,
-        state_dir: &std::path::Path,
-        devices: Vec<Arc<dyn BlockDevice>>,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Arc<Group>, GroupError> {
-        todo!()
-    }
-
     pub fn config(&self) -> &GroupConfig {
-        todo!()
+        &self.config
     }
 
     // What mirrored volumes call.
@@ -69,7 +71,7 @@ impl Group {
         data: Payload,
         durability: Durability,
     ) -> Io<()> {
-        todo!()
+        self.submit(HostChange::Write { volume, extent, data, durability })
     }
 
     pub fn write_zeroes(
@@ -79,62 +81,149 @@ impl Group {
         allocation: Allocation,
         durability: Durability,
     ) -> Io<()> {
-        todo!()
+        self.submit(HostChange::WriteZeroes { volume, extent, allocation, durability })
     }
 
     pub fn unmap(self: &Arc<Group>, volume: VolumeIndex, extent: Extent) -> Io<()> {
-        todo!()
+        self.submit(HostChange::Unmap { volume, extent })
     }
 
     pub fn flush(self: &Arc<Group>, volume: VolumeIndex) -> Io<()> {
-        todo!()
+        self.submit(HostChange::Flush { volume })
     }
 
-    /// Now, unless a write that a failover would undo overlaps the extent. Then read the local device.
+    /// Now, unless a write that a failover would undo overlaps the extent.
+    ///
+    /// To be asked *after* the local device was read and before the host gets the blocks: asked before, a write could begin
+    /// between the two, and be seen by the read without having been waited for.
     pub fn may_read(self: &Arc<Group>, volume: VolumeIndex, extent: Extent) -> Io<()> {
-        todo!()
+        if !self.reads_look_closer.load(Ordering::Acquire) {
+            return Eventually::Now(Ok(()));
+        }
+        if self.core.lock().replica.may_read_now(volume, extent) {
+            return Eventually::Now(Ok(()));
+        }
+        self.host(|op| Input::Read { op, volume, extent })
     }
 
     pub fn mark(self: &Arc<Group>, volume: VolumeIndex, kind: MarkKind, data: Bytes) -> Io<()> {
-        todo!()
+        self.submit(HostChange::Mark { volume, kind, data })
+    }
+
+    fn submit(self: &Arc<Group>, change: HostChange) -> Io<()> {
+        self.host(|op| Input::Submit { op, change })
+    }
+
+    fn host(self: &Arc<Group>, input: impl FnOnce(HostOp) -> Input) -> Io<()> {
+        let end = self.turn(
+            |core| {
+                let op = core.hosts.begin();
+                core.handle(input(op));
+                op
+            },
+            |core, op| core.hosts.end_turn(op),
+        );
+        match end {
+            TurnEnd::Answered(result) => Eventually::Now(result),
+            TurnEnd::Waits(waits) => Eventually::later(async move { waits.await.unwrap_or(Err(GONE)) }),
+        }
     }
 
     // What the operator calls.
 
+    /// Under way from the call on, whether the answer is waited for or not.
     pub fn command(
         self: &Arc<Group>,
         command: Command,
     ) -> impl Future<Output = Result<Done, Refusal>> + Send + 'static {
-        async { todo!() }
+        let waits = self.turn(
+            |core| {
+                let (id, waits) = core.commands.begin();
+                core.handle(Input::Command { id, command });
+                waits
+            },
+            |_, waits| waits,
+        );
+        async move { waits.await.unwrap_or_else(|_| Err(Refusal::Other("the group has ended".into()))) }
     }
 
     pub fn status(&self) -> GroupStatus {
-        todo!()
+        let now = Instant::now();
+        let core = self.core.lock();
+        core.replica.status(core.now.max(now))
     }
 
     // What the link calls. The messages of one wake-up of a slot are one turn: acks are batched over it.
 
+    /// Of a session that comes while there is another, the former has ended.
     pub fn session_up(self: &Arc<Group>, session: Arc<dyn PeerSession>, peer: Instance) {
-        todo!()
+        let id = session.id();
+        self.turn(
+            |core| {
+                core.replace_session(Some(session));
+                core.handle(Input::SessionUp { session: id, peer });
+            },
+            |_, ()| (),
+        );
     }
 
     pub fn session_down(self: &Arc<Group>, session: SessionId) {
-        todo!()
+        self.in_session(session, |core| core.replace_session(None));
     }
 
     pub fn slot_up(self: &Arc<Group>, session: SessionId, slot: Slot) {
-        todo!()
+        self.in_session(session, |core| core.handle(Input::SlotUp(slot)));
     }
 
     pub fn slot_down(self: &Arc<Group>, session: SessionId, slot: Slot) {
-        todo!()
+        self.in_session(session, |core| core.handle(Input::SlotDown(slot)));
     }
 
+    /// `messages` is empty afterwards.
     pub fn received(self: &Arc<Group>, session: SessionId, messages: &mut Vec<Message>) {
-        todo!()
+        self.in_session(session, |core| {
+            messages.drain(..).for_each(|message| core.handle(Input::Received { session, message }));
+        });
+        messages.clear();
     }
 
     pub fn peer_is_slow(self: &Arc<Group>, slow: bool) {
-        todo!()
+        self.input(Input::PeerIsSlow(slow));
+    }
+
+    /// What comes of a session that has ended since, or was replaced, is of no more interest.
+    fn in_session(self: &Arc<Group>, session: SessionId, act: impl FnOnce(&mut Core)) {
+        self.turn(
+            |core| {
+                if core.is_current(session) {
+                    act(core);
+                }
+            },
+            |_, ()| (),
+        );
+    }
+
+    /// Let the replica know that it is late, if it is; answers when it wants to know again.
+    pub(super) fn time_passes(self: &Arc<Group>) -> Option<Instant> {
+        self.turn(
+            |core| {
+                if core.replica.poll_timeout().is_some_and(|due| due <= core.now) {
+                    core.replica.handle_timeout(core.now);
+                }
+            },
+            |core, ()| {
+                core.armed = core.replica.poll_timeout();
+                core.armed
+            },
+        )
     }
 }
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signals.end();
+    }
+}
+
+/// The group ended while a host's request was under way; nobody is left to ask again.
+const GONE: BlockError = BlockError::Stalled;

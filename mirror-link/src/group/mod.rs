@@ -5,7 +5,21 @@
 //!                        │ outputs, carried out after the lock is let go
 //!                        ├─► local devices   ├─► the session's slots   └─► records, spill file
 //! ```
+//!
+//! No task owns the group: whoever brings an input (a host's connection, a slot's reader, a device's completion) takes a
+//! [`turn`] and carries out what it leads to. Only the clock and the files have tasks of their own ([`keepers`]).
 
 mod api;
+mod core;
+mod events;
+mod keepers;
+mod local;
+mod ops;
+mod start;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod zeroes;
 
-pub use api::{Group, GroupError, Observer, PeerSession};
+pub use api::{Group, Observer, PeerSession};
+pub use start::GroupError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 
-use super::Place;
+use super::{Place, StoreError};
 use crate::block::Payload;
 use crate::ids::WriteSeq;
 
@@ -54,11 +54,11 @@ pub enum SpillError {
 
 impl SpillFile {
     /// Empty; what a former process left behind is removed. `bytes_max` 0: nothing is ever taken.
-    pub fn new(place: &Place, bytes_max: u64) -> Result<SpillFile, SpillError> {
+    pub fn new(place: &Place, bytes_max: u64) -> Result<SpillFile, StoreError> {
         let directory = place.path().join("spill");
         match fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(SpillError::Io { path: directory, source });
+                return Err(StoreError::Io { path: directory, source });
             }
             _ => (),
         }

@@ -1,0 +1,75 @@
+//! A replica's events as an administrator reads them.
+
+use crate::ids::{GroupName, NodeName};
+use crate::replica::io::Event;
+use crate::wire::message::{DiskState, Role};
+
+pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
+    match event {
+        Event::RoleChanged { role: Role::Primary, epoch } => {
+            tracing::info!(%group, %epoch, "this node is Primary: it serves hosts");
+        }
+        Event::RoleChanged { role: Role::Secondary, epoch } => {
+            tracing::info!(%group, %epoch, "this node is Secondary: it keeps the replica");
+        }
+        Event::DiskChanged { from, to: to @ (DiskState::UpToDate | DiskState::Consistent) } => {
+            tracing::info!(%group, "this copy is {to:?}; it was {from:?}");
+        }
+        Event::DiskChanged { from, to: to @ (DiskState::Outdated | DiskState::Inconsistent) } => {
+            tracing::warn!(%group, "this copy is {to:?}; it was {from:?}");
+        }
+        Event::DiskChanged { from, to: DiskState::Failed } => {
+            tracing::error!(%group, "this copy has Failed; it was {from:?}. Repair its device, then start this node again");
+        }
+        Event::Degraded { generation } => tracing::warn!(
+            %group, %peer, %generation,
+            "going on without the peer, which is recorded as outdated; it gets what it lacks when it is back"
+        ),
+        Event::Held => tracing::warn!(
+            %group, %peer,
+            "writes are held, as `on_link_loss: hold` says: the peer does not answer, and hosts will be told BUSY. To go on \
+             without it, change `on_link_loss` to degrade"
+        ),
+        Event::Decided { row, text } => tracing::info!(%group, %peer, row, "{text}"),
+        Event::ReplayStarted { writes, bytes } => {
+            tracing::info!(%group, %peer, writes, bytes, "sending the peer the writes that were queued for it");
+        }
+        Event::ResyncStarted { bytes } => {
+            tracing::info!(%group, %peer, bytes, "resync: the peer gets the blocks that it lacks");
+        }
+        Event::ResyncDone { took } => {
+            let took = humantime::format_duration(std::time::Duration::from_millis(took.as_millis() as u64));
+            tracing::info!(%group, %peer, %took, "resync done: the copies are alike");
+        }
+        Event::QueueFull => tracing::warn!(
+            %group, %peer,
+            "the queue for the peer is full; from now on only which blocks changed is kept, and a resync will follow"
+        ),
+        Event::Dropped { writes, bytes, list } => log_dropped(group, *writes, *bytes, list),
+        Event::SplitBrain => tracing::error!(
+            %group, %peer,
+            "split brain: both nodes were Primary and wrote, neither gives way. Choose the copy that is to be given up and \
+             demote it with force; the other one is then copied over it"
+        ),
+        Event::PeerDiskFailed { seq } => tracing::error!(
+            %group, %peer, %seq,
+            "the peer's device failed to store a write; its copy is not good until it is repaired and resynchronized"
+        ),
+        Event::LocalFailed { error } => tracing::error!(%group, %error, "the local device failed"),
+    }
+}
+
+fn log_dropped(
+    group: &GroupName,
+    writes: u64,
+    bytes: u64,
+    list: &[(crate::ids::WriteSeq, crate::ids::VolumeIndex, crate::extent::Extent)],
+) {
+    tracing::warn!(%group, writes, bytes, "promoted: writes received out of order whose precedents never came are dropped");
+    for (seq, volume, extent) in list.iter().take(DROPPED_LINES_MAX) {
+        tracing::warn!(%group, %seq, %volume, %extent, "dropped");
+    }
+}
+
+/// The number of all of them is in the line before.
+const DROPPED_LINES_MAX: usize = 64;

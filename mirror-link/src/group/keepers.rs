@@ -1,0 +1,167 @@
+//! The group's own tasks: one keeps time, one writes records, one keeps the spill file. None of them keeps the group alive.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+
+use super::Group;
+use super::core::Wakes;
+use crate::block::Payload;
+use crate::ids::{GroupName, WriteSeq};
+use crate::replica::io::{Input, Record, StoreFailed, StoreWrite};
+use crate::store::{RecordStore, SpillError, SpillFile};
+
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    timer: Notify,
+    records: Notify,
+    spills: Notify,
+}
+
+impl Signals {
+    pub fn wake(&self, wakes: Wakes) {
+        if wakes.timer {
+            self.timer.notify_one();
+        }
+        if wakes.records {
+            self.records.notify_one();
+        }
+        if wakes.spills {
+            self.spills.notify_one();
+        }
+    }
+
+    /// The group is gone.
+    pub fn end(&self) {
+        self.wake(Wakes { notices: false, records: true, spills: true, timer: true });
+    }
+}
+
+/// Records to be written. The newest says all that those before it said, so that it alone is written for all of them.
+#[derive(Debug, Default)]
+pub(super) struct RecordsDue {
+    writes: SmallVec<[StoreWrite; 4]>,
+    newest: Option<Box<Record>>,
+}
+
+impl RecordsDue {
+    pub fn push(&mut self, write: StoreWrite, record: Box<Record>) {
+        self.writes.push(write);
+        self.newest = Some(record);
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum SpillOrder {
+    Put(WriteSeq, Payload),
+    Get(WriteSeq),
+    Trim(WriteSeq),
+}
+
+/// Sleep until the replica's next timeout, or until an earlier one is set.
+pub(super) async fn keep_time(group: Weak<Group>, signals: Arc<Signals>) {
+    loop {
+        let Some(due) = group.upgrade().map(|group| group.time_passes()) else { return };
+        let Some(due) = due else {
+            signals.timer.notified().await;
+            continue;
+        };
+        // A timeout that stays due is the replica's fault; it must not cost a processor.
+        let due = due.max(Instant::now() + TICK);
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => (),
+            () = signals.timer.notified() => (),
+        }
+    }
+}
+
+pub(super) async fn keep_records(group: Weak<Group>, signals: Arc<Signals>, store: RecordStore) {
+    loop {
+        let Some(due) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().records)) else { return };
+        let Some(record) = due.newest else {
+            signals.records.notified().await;
+            continue;
+        };
+        let writer = store.clone();
+        let saved = spawn_blocking(move || writer.save(&record)).await;
+        let Some(group) = group.upgrade() else { return };
+        let result = match saved {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &result {
+            tracing::error!(group = %group.config.name, %error, "the group's record could not be written");
+        }
+        let result = result.map_err(|_| StoreFailed);
+        group.turn(
+            |core| due.writes.into_iter().for_each(|write| core.handle(Input::Stored { write, result })),
+            |_, ()| (),
+        );
+    }
+}
+
+pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file: SpillFile) {
+    let Some(name) = group.upgrade().map(|group| group.config.name.clone()) else { return };
+    let mut keeper = SpillKeeper { file, group: name, failing: false };
+    loop {
+        let Some(orders) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().spills)) else { return };
+        if orders.is_empty() {
+            signals.spills.notified().await;
+            continue;
+        }
+        let done = spawn_blocking(move || {
+            let answers: Vec<Input> = orders.into_iter().filter_map(|order| keeper.obey(order)).collect();
+            (keeper, answers)
+        });
+        // It ends early only with the runtime.
+        let Ok((back, answers)) = done.await else { return };
+        keeper = back;
+        let Some(group) = group.upgrade() else { return };
+        group.turn(|core| answers.into_iter().for_each(|answer| core.handle(answer)), |_, ()| ());
+    }
+}
+
+struct SpillKeeper {
+    file: SpillFile,
+    group: GroupName,
+    /// The failure is in the log; it is not repeated for each write until one succeeds.
+    failing: bool,
+}
+
+impl SpillKeeper {
+    fn obey(&mut self, order: SpillOrder) -> Option<Input> {
+        match order {
+            SpillOrder::Put(seq, data) => {
+                let result = self.file.append(seq, &data);
+                Some(Input::Spilled { seq, result: self.told(result, "a write could not be spilled") })
+            }
+            SpillOrder::Get(seq) => {
+                let result = self.file.read(seq);
+                Some(Input::Unspilled { seq, result: self.told(result, "a spilled write could not be read back") })
+            }
+            SpillOrder::Trim(upto) => {
+                let result = self.file.trim(upto);
+                // What could not be removed is only space.
+                self.told(result, "spilled writes could not be removed").ok();
+                None
+            }
+        }
+    }
+
+    fn told<T>(&mut self, result: Result<T, SpillError>, what: &str) -> Result<T, StoreFailed> {
+        let failed = result.is_err();
+        if let Err(error) = &result
+            && !self.failing
+        {
+            tracing::error!(group = %self.group, %error, "{what}; what the queue can't hold will be resynchronized");
+        }
+        self.failing = failed;
+        result.map_err(|_| StoreFailed)
+    }
+}
+
+const TICK: Duration = Duration::from_millis(1);

@@ -1,0 +1,120 @@
+//! From a configuration to a group at work.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use parking_lot::{Mutex, ReentrantMutex};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use super::core::Core;
+use super::keepers::{self, Signals};
+use super::local::Devices;
+use super::{Group, Observer};
+use crate::block::BlockDevice;
+use crate::config::{GroupConfig, VolumeSpec};
+use crate::ids::{GroupName, Instance, NodeName};
+use crate::replica::Replica;
+use crate::replica::io::Record;
+use crate::store::{Place, RecordStore, SpillFile, StoreError};
+
+/// Why a group could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    #[error("group {group}: {source}")]
+    Store { group: GroupName, source: StoreError },
+    #[error("group {group}: volume {volume}: {cause}")]
+    Volume { group: GroupName, volume: Arc<str>, cause: String },
+    #[error("group {group}: {cause}")]
+    Process { group: GroupName, cause: String },
+}
+
+/// What is kept in files, opened.
+struct Files {
+    place: Place,
+    records: RecordStore,
+    record: Option<Record>,
+    spills: SpillFile,
+}
+
+impl Group {
+    /// Restore the record (or make the first) and start. `devices` in order of volume index. Runs on the calling runtime,
+    /// and ends with the last `Arc`.
+    pub async fn start(
+        config: GroupConfig,
+        node: NodeName,
+        instance: Instance,
+        state_dir: &Path,
+        devices: Vec<Arc<dyn BlockDevice>>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<Group>, GroupError> {
+        check_devices(&config, &devices)?;
+        let files = open(&config, state_dir).await?;
+        let seed = getrandom::u64().map_err(|error| GroupError::Process {
+            group: config.name.clone(),
+            cause: format!("the kernel gives no random numbers: {error}"),
+        })?;
+        let now = Instant::now();
+        let replica = Replica::new(config.clone(), node, instance, seed, files.record, now);
+        let group = Arc::new(Group {
+            config,
+            core: Mutex::new(Core::new(replica, now)),
+            reads_look_closer: AtomicBool::new(true),
+            devices: Devices::new(devices),
+            observer,
+            observing: ReentrantMutex::new(()),
+            signals: Arc::new(Signals::default()),
+            runtime: Handle::current(),
+            _place: files.place,
+        });
+        let (weak, signals) = (Arc::downgrade(&group), &group.signals);
+        group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
+        group.runtime.spawn(keepers::keep_spills(weak.clone(), signals.clone(), files.spills));
+        group.runtime.spawn(keepers::keep_time(weak, signals.clone()));
+        group.turn(|_| (), |_, ()| ());
+        Ok(group)
+    }
+}
+
+/// The devices are what the replica will take them for.
+fn check_devices(config: &GroupConfig, devices: &[Arc<dyn BlockDevice>]) -> Result<(), GroupError> {
+    assert_eq!(config.volumes.len(), devices.len(), "the caller has a device for each volume");
+    for (volume, device) in config.volumes.iter().zip(devices) {
+        if let Some(cause) = unfit(volume, &**device) {
+            return Err(GroupError::Volume { group: config.name.clone(), volume: volume.name.clone(), cause });
+        }
+    }
+    Ok(())
+}
+
+fn unfit(volume: &VolumeSpec, device: &dyn BlockDevice) -> Option<String> {
+    let (length, capacity) = (device.block_length(), device.capacity());
+    if length != volume.block_length {
+        let (found, wanted) = (length.bytes(), volume.block_length.bytes());
+        return Some(format!("its blocks have {found} bytes, {wanted} are configured; give it the same `block_size`"));
+    }
+    if capacity < volume.capacity {
+        let (found, wanted) = (capacity.0, volume.capacity.0);
+        return Some(format!("it has {found} blocks, {wanted} are configured; enlarge it or give a smaller `size`"));
+    }
+    device.capabilities().read_only.then(|| "it is read-only, and a mirror must write it; remove `read_only`".into())
+}
+
+async fn open(config: &GroupConfig, state_dir: &Path) -> Result<Files, GroupError> {
+    let (group, state_dir, bytes_max) = (config.name.clone(), state_dir.to_owned(), config.queue.spill);
+    let opened = spawn_blocking(move || {
+        let place = Place::claim(&state_dir, &group)?;
+        let records = RecordStore::new(&place);
+        let record = records.load()?;
+        let spills = SpillFile::new(&place, bytes_max)?;
+        Ok(Files { place, records, record, spills })
+    });
+    let group = config.name.clone();
+    match opened.await {
+        Ok(Ok(files)) => Ok(files),
+        Ok(Err(source)) => Err(GroupError::Store { group, source }),
+        Err(error) => Err(GroupError::Process { group, cause: format!("its files could not be opened: {error}") }),
+    }
+}

@@ -1,0 +1,7 @@
+//! Groups on real files and devices in memory.
+
+mod device;
+mod node;
+mod recorder;
+
+mod alone;

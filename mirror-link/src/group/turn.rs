@@ -1,0 +1,137 @@
+//! Turns: lock, handle, let go, carry out, until nothing is left.
+//!
+//! Whoever has an input carries out what it leads to. A device that answers at once is fed back by the next round of the
+//! same turn, one that does not by a turn of its own; so a host's write that waits for nothing costs two rounds under the
+//! lock, no task and no allocation.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use super::core::{Batch, Core, Notice};
+use super::{Group, events, zeroes};
+use crate::block::{BlockError, Eventually};
+use crate::extent::Extent;
+use crate::ids::VolumeIndex;
+use crate::replica::io::{Input, LocalAction, LocalIo};
+
+/// Answers of devices within the turn that asked.
+type Answered = SmallVec<[(LocalIo, Result<(), BlockError>); 4]>;
+
+impl Group {
+    /// `begin` hands over the first inputs, `end` sees how things stand when nothing is left of them to do at once.
+    pub(super) fn turn<T, R>(
+        self: &Arc<Self>,
+        begin: impl FnOnce(&mut Core) -> T,
+        end: impl FnOnce(&mut Core, T) -> R,
+    ) -> R {
+        let now = Instant::now();
+        let (mut batch, mut answered) = (Batch::default(), Answered::new());
+        let mut core = self.core.lock();
+        core.now = core.now.max(now);
+        let begun = begin(&mut core);
+        while !core.end_round(&mut batch) {
+            self.let_go(core);
+            self.carry_out(&mut batch, &mut answered);
+            core = self.core.lock();
+            answered.drain(..).for_each(|(io, result)| core.handle(Input::LocalDone { io, result }));
+        }
+        let result = end(&mut core, begun);
+        self.let_go(core);
+        self.carry_out(&mut batch, &mut answered);
+        result
+    }
+
+    /// Readers look at the flag without the lock: it must stand before a write that they should wait for can be read.
+    fn let_go(&self, core: MutexGuard<'_, Core>) {
+        let look_closer = !core.hosts.is_empty();
+        if self.reads_look_closer.load(Ordering::Relaxed) != look_closer {
+            self.reads_look_closer.store(look_closer, Ordering::Release);
+        }
+    }
+
+    pub(super) fn input(self: &Arc<Self>, input: Input) {
+        self.turn(|core| core.handle(input), |_, ()| ());
+    }
+
+    /// What goes to the peer first, local work last: the peer works at the same time.
+    fn carry_out(self: &Arc<Self>, batch: &mut Batch, answered: &mut Answered) {
+        if let Some(session) = batch.session.take() {
+            batch.sends.drain(..).for_each(|(slot, message)| session.send(slot, message));
+            batch.misbehaved.drain(..).for_each(|how| self.misbehaved(&*session, &how));
+        }
+        // Nobody is there to be told.
+        batch.sends.clear();
+        batch.misbehaved.clear();
+        let wakes = std::mem::take(&mut batch.wakes);
+        if wakes.notices {
+            self.tell_observer();
+        }
+        self.signals.wake(wakes);
+        batch.events.drain(..).for_each(|event| events::log(&self.config.name, &self.config.peer, &event));
+        // Whoever no longer waits needs no answer.
+        batch.hosts.drain(..).for_each(|(host, result)| _ = host.send(result));
+        batch.commands.drain(..).for_each(|(operator, result)| _ = operator.send(result));
+        for (io, action) in batch.local.drain(..) {
+            if let Some(result) = self.carry_out_local(io, action) {
+                answered.push((io, result));
+            }
+        }
+    }
+
+    fn carry_out_local(self: &Arc<Self>, io: LocalIo, action: LocalAction) -> Option<Result<(), BlockError>> {
+        if let LocalAction::Read { volume, extent } = action {
+            self.read_for_resync(io, volume, extent);
+            return None;
+        }
+        let future = match self.devices.change(action) {
+            Eventually::Now(result) => return Some(result),
+            Eventually::Later(future) => future,
+        };
+        let group = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            let result = future.await;
+            if let Some(group) = group.upgrade() {
+                group.input(Input::LocalDone { io, result });
+            }
+        });
+        None
+    }
+
+    /// Never within a turn, which may be a host's: a resync reads a lot.
+    fn read_for_resync(self: &Arc<Self>, io: LocalIo, volume: VolumeIndex, extent: Extent) {
+        let device = self.devices.get(volume).cloned();
+        let group = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            let result = match device {
+                Ok(device) => zeroes::find(&*device, extent).await,
+                Err(error) => Err(error),
+            };
+            if let Some(group) = group.upgrade() {
+                group.input(Input::LocalRead { io, result });
+            }
+        });
+    }
+
+    /// Threads that carry out two rounds may overtake each other; the observer must not see the older standing last.
+    fn tell_observer(&self) {
+        let _turn = self.observing.lock();
+        loop {
+            let notice = self.core.lock().notices.pop_front();
+            match notice {
+                None => return,
+                Some(Notice::Standing(standing)) => self.observer.standing(standing),
+                Some(Notice::Marked { volume, kind, data }) => self.observer.marked(volume, kind, data),
+            }
+        }
+    }
+
+    fn misbehaved(&self, session: &dyn super::PeerSession, how: &crate::replica::io::Misbehaviour) {
+        let (group, peer) = (&self.config.name, &self.config.peer);
+        tracing::error!(%group, %peer, %how, "the peer broke the protocol; its session is ended. Do both nodes run the same version?");
+        session.misbehaved(&how.to_string());
+    }
+}
