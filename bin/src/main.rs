@@ -3,7 +3,6 @@
 //! Absent on purpose: SCSI and iSCSI. They are `target_core`'s; this crate hands it a typed configuration.
 
 mod arguments;
-mod config;
 mod logging;
 mod notify;
 mod serve;
@@ -14,7 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::Arguments;
-use config::Loaded;
+use lunmirror::config::{self, Loaded};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

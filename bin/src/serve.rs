@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunmirror::config::{self, Loaded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use target_core::portal::{Daemon, StartError};
 use target_core::target::config::Config;
@@ -14,7 +15,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::config::{self, Loaded};
 use crate::notify;
 
 /// Why the target could not start, or not go on.

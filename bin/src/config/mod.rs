@@ -6,9 +6,14 @@
 //!               └──────────────► fault::Findings ◄─────┘ ──► lines ──► ConfigErrors
 //! ```
 
+mod addresses;
+mod choice;
 mod convert;
 mod document;
 mod fault;
+mod limits;
+mod mirror;
+mod peers;
 mod raw;
 mod secrets;
 mod target;
@@ -58,10 +63,14 @@ pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
     }
 }
 
-/// `1 target, 2 volumes`.
+/// `1 target, 2 volumes, 1 of them mirrored`.
 pub fn summary(config: &Config) -> String {
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    format!("{}, {}", count(config.targets.len(), "target"), count(config.volumes.len(), "volume"))
+    let mirrored = match config.volumes.values().filter(|volume| volume.mirror.is_some()).count() {
+        0 => String::new(),
+        some => format!(", {some} of them mirrored"),
+    };
+    format!("{}, {}{mirrored}", count(config.targets.len(), "target"), count(config.volumes.len(), "volume"))
 }
 
 fn parse(text: &str, base: &Path, findings: &mut Findings) -> Option<Config> {

@@ -10,7 +10,6 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
-use serde_yaml::Value;
 
 use super::fault::Place;
 
@@ -20,8 +19,9 @@ pub struct RawConfig {
     pub node: Option<String>,
     pub state_dir: Option<String>,
     pub portals: Option<RawPortals>,
-    pub admin: Option<Value>,
-    pub peers: Option<Value>,
+    pub admin: Option<RawAdmin>,
+    pub link: Option<RawLink>,
+    pub peers: Option<BTreeMap<Key, Option<RawPeer>>>,
     pub discovery: Option<RawDiscovery>,
     pub limits: Option<RawDaemonLimits>,
     pub volumes: Option<BTreeMap<Key, Option<RawVolume>>>,
@@ -33,6 +33,63 @@ pub struct RawConfig {
 pub enum RawPortals {
     One(Vec<Option<String>>),
     Groups(BTreeMap<Key, Option<Vec<Option<String>>>>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAdmin {
+    pub socket: Option<String>,
+    pub http: Option<String>,
+}
+
+/// Where peers reach us.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLink {
+    pub listen: Option<OneOrMany<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPeer {
+    pub address: Option<OneOrMany<String>>,
+    pub connections: Option<u32>,
+    pub secret_file: Option<String>,
+    pub heartbeat: Option<RawHeartbeat>,
+    pub idle_timeout: Option<Time>,
+    pub encryption: Option<String>,
+    pub compression: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHeartbeat {
+    pub interval: Option<Time>,
+    pub timeout: Option<Time>,
+    pub probation: Option<Time>,
+    pub probation_max: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMirror {
+    pub peer: Option<String>,
+    pub mode: Option<String>,
+    pub role: Option<String>,
+    pub group: Option<String>,
+    pub on_link_loss: Option<String>,
+    pub max_stall: Option<Time>,
+    pub wait_for_peer: Option<Time>,
+    pub queue: Option<RawQueue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawQueue {
+    pub memory: Option<Size>,
+    pub spill: Option<Size>,
+    pub window: Option<Size>,
+    pub window_writes: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,7 +149,7 @@ pub struct RawVolume {
     pub revision: Option<String>,
     pub scsi_version: Option<String>,
     pub rotation: Option<RawRotation>,
-    pub mirror: Option<Value>,
+    pub mirror: Option<RawMirror>,
 }
 
 /// `{}`.

@@ -109,7 +109,7 @@ fn credentials(
         (Some(secret), None) => (place.at("secret"), secret.into_bytes()),
         (None, Some(file)) => {
             let place = place.at("secret_file");
-            let secret = read_file(&base.join(file), &place, findings)?;
+            let secret = read_file(&base.join(file), REMEDY_FILE, &place, findings)?;
             (place, secret)
         }
         (None, None) => {
@@ -144,15 +144,12 @@ fn check_length(secret: &[u8], place: &Place, direction: Direction, findings: &m
     }
 }
 
-fn read_file(path: &Path, place: &Place, findings: &mut Findings) -> Option<Vec<u8>> {
+/// At most [`SECRET_FILE_BYTES_MAX`] of it, without a line end.
+pub fn read_file(path: &Path, remedy: &str, place: &Place, findings: &mut Findings) -> Option<Vec<u8>> {
     let mut secret = Vec::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_end(&mut secret));
     if let Err(error) = read {
-        findings.fault(
-            place,
-            format!("{} cannot be read: {error}", path.display()),
-            "write the secret into that file, readable to the user the target runs as (mode 0600)",
-        );
+        findings.fault(place, format!("{} cannot be read: {error}", path.display()), remedy);
         return None;
     }
     if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
@@ -208,6 +205,8 @@ const ALGORITHMS: [(&str, ChapAlgorithm); 4] = [
     ("md5", ChapAlgorithm::Md5),
 ];
 
+const REMEDY_FILE: &str = "write the secret into that file, readable to the user the target runs as (mode 0600)";
+
 const REMEDY_LENGTH: &str =
     "use 12 to 16 random characters (Windows takes no others): head -c 12 /dev/urandom | base64";
 
@@ -218,7 +217,7 @@ const SECRET_LENGTH_SOUND: usize = 12;
 const SECRET_LENGTH_MAX: usize = 255;
 
 /// Bytes: more than the longest secret and its line end, so that a longer one is seen to be.
-const SECRET_FILE_BYTES_MAX: u64 = 1024;
+pub const SECRET_FILE_BYTES_MAX: u64 = 1024;
 
 /// Bytes: "the maximum length of a simple-value (not its encoded representation) is 255 bytes" (RFC 7143 §6.1).
 const USER_LENGTH_MAX: usize = 255;

@@ -9,9 +9,9 @@ use target_core::target::config::{
     AclRule, Auth, LUN_MAX, LunMap, NamePattern, Redirect, SessionLimits, TargetConfig, VolumeName,
 };
 
-use super::convert::session_limits;
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
+use super::limits::session_limits;
 use super::raw::{OneOrMany, RawLuns, RawRedirect, RawRule, RawRuleFields, RawTarget};
 use super::secrets;
 

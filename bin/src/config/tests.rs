@@ -6,11 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use target_core::block::BlockLength;
-use target_core::target::config::{ChapAlgorithm, NamePattern, Rotation, ScsiVersion, Store};
+use target_core::target::config::{ChapAlgorithm, NamePattern, Role, Rotation, ScsiVersion, Store, VolumeConfig};
 
 use super::*;
 
+mod admin;
 mod keys;
+mod mirror;
+mod peers;
 mod portals;
 mod secrets;
 mod targets;
@@ -28,6 +31,9 @@ targets:
     initiators: [\"*\"]
     luns: { 0: db }
 ";
+
+/// What `lunmirrorctl secret new` might write.
+const PAIR_SECRET: &str = "8d1f0c3b5a7e92644f1b0e6d3c2a59788d1f0c3b5a7e92644f1b0e6d3c2a5978\n";
 
 fn findings(text: &str) -> (Option<Config>, Findings) {
     let mut findings = Findings::default();
@@ -233,11 +239,29 @@ targets:
     assert_eq!(gone.portal_groups, [1, 7]);
 }
 
+/// `conf/` in a directory of its own, with the secret that the README has the reader make.
+fn samples() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for folder in ["conf", "conf/secrets"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+        let to = directory.path().join(folder);
+        fs::create_dir(&to).expect("made");
+        for entry in fs::read_dir(&from).expect("conf/ is there").map(|entry| entry.expect("an entry")) {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+            }
+        }
+    }
+    fs::create_dir(directory.path().join("state")).expect("made");
+    fs::write(directory.path().join("state/pair.secret"), PAIR_SECRET).expect("written");
+    directory
+}
+
 #[test]
 fn the_samples_are_sound() {
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+    let directory = samples();
     let mut seen = Vec::new();
-    for entry in fs::read_dir(&samples).expect("conf/ is there") {
+    for entry in fs::read_dir(directory.path().join("conf")).expect("conf/ is there") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let loaded = load(&path).unwrap_or_else(|errors| panic!("{errors}"));
@@ -249,7 +273,27 @@ fn the_samples_are_sound() {
         }
     }
     seen.sort();
-    assert_eq!(seen, ["chap.yaml", "full.yaml", "target.yaml"]);
+    assert_eq!(seen, ["chap.yaml", "full.yaml", "pair-a.yaml", "pair-b.yaml", "target.yaml"]);
+}
+
+#[test]
+fn the_pair_of_samples_is_a_pair() {
+    let directory = samples();
+    let load = |name: &str| load(&directory.path().join("conf").join(name)).expect("it is sound").config;
+    let (a, b) = (load("pair-a.yaml"), load("pair-b.yaml"));
+    for (here, there) in [(&a, &b), (&b, &a)] {
+        let peer = &here.peers[&*there.node];
+        assert_eq!(peer.addresses, there.mirror_listen, "each knows where the other listens");
+        assert_eq!(peer.secret, there.peers[&*here.node].secret);
+        assert_ne!(here.admin.socket.as_ref().expect("it has one"), there.admin.socket.as_ref().expect("it has one"));
+        assert!(here.state_dir != there.state_dir);
+    }
+    assert_eq!(a.targets.keys().collect::<Vec<_>>(), b.targets.keys().collect::<Vec<_>>(), "one disk, two ways to it");
+    let (on_a, on_b) = (&a.volumes["disk"], &b.volumes["disk"]);
+    assert_eq!((&on_a.identity, on_a.size), (&on_b.identity, on_b.size));
+    assert!(on_a.identity.uuid.is_some() && on_a.store != on_b.store);
+    let role = |volume: &VolumeConfig| volume.mirror.as_ref().expect("it is mirrored").first_role;
+    assert_eq!((role(on_a), role(on_b)), (Role::Primary, Role::Secondary));
 }
 
 /// Every setting there is stands in `conf/full.yaml`, as a setting or in a comment.
@@ -259,8 +303,6 @@ fn the_full_sample_is_full() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/full.yaml")).expect("conf/full.yaml");
     let raw = include_str!("raw.rs");
     for field in raw.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": Option<")) {
-        if !["mirror", "admin", "peers"].contains(&field.0) {
-            assert!(full.contains(&format!("{}:", field.0)), "conf/full.yaml says nothing of {}", field.0);
-        }
+        assert!(full.contains(&format!("{}:", field.0)), "conf/full.yaml says nothing of {}", field.0);
     }
 }

@@ -12,24 +12,25 @@ use uuid::Uuid;
 
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
+use super::mirror::{self, Neighbours};
 use super::raw::{RawRotation, RawVolume, Size};
+
+/// What a volume's entry may refer to.
+pub struct Surroundings<'a> {
+    pub base: &'a Path,
+    pub state_dir: &'a Path,
+    pub neighbours: Neighbours<'a>,
+}
 
 /// `None` where it is faulty.
 pub fn volume(
     raw: RawVolume,
+    name: &str,
     place: &Place,
-    base: &Path,
-    state_dir: &Path,
+    around: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Option<VolumeConfig> {
-    if raw.mirror.is_some() {
-        findings.fault(
-            &place.at("mirror"),
-            format!("mirroring is not supported by this version ({})", env!("CARGO_PKG_VERSION")),
-            "remove it: the volume is then served without a mirror",
-        );
-    }
-    let store = store(&raw, place, base, state_dir, findings);
+    let store = store(&raw, place, around.base, around.state_dir, findings);
     let block_size = block_size(raw.block_size, &place.at("block_size"), findings);
     let physical_block_size =
         physical_block_size(raw.physical_block_size, block_size, &place.at("physical_block_size"), findings);
@@ -54,7 +55,10 @@ pub fn volume(
     if raw.read_only == Some(true) && matches!(store, Some(Store::Memory | Store::Null)) {
         findings.warn(&place.at("read_only"), "a store in memory that nobody can write to", "use a file or a device");
     }
-    Some(VolumeConfig {
+    let is_mirrored = raw.mirror.is_some();
+    let mirror =
+        raw.mirror.and_then(|raw| mirror::mirror(raw, name, &place.at("mirror"), &around.neighbours, findings));
+    let volume = VolumeConfig {
         store: store?,
         size,
         block_size,
@@ -67,8 +71,12 @@ pub fn volume(
         identity,
         scsi_version,
         rotation,
-        mirror: None,
-    })
+        mirror,
+    };
+    if is_mirrored {
+        mirror::check_volume(&volume, place, findings);
+    }
+    Some(volume)
 }
 
 /// The path under which two volumes would meet, whatever each calls it.

@@ -13,7 +13,7 @@ pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
     Compression, Encryption, Heartbeat, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
 };
-pub use mirror_link::ids::{GroupName, NodeName};
+pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
 use uuid::Uuid;
 

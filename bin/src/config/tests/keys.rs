@@ -105,25 +105,3 @@ fn text_that_is_not_utf_8_is_told_with_its_line() {
     let faults = load(&file).expect_err("it is Latin 1").faults;
     assert_eq!(render(&faults), "2: this is not UTF-8\n    remedy: save the file in UTF-8");
 }
-
-#[test]
-fn what_this_version_does_not_do_is_refused() {
-    assert_fault(
-        "size: 1MiB",
-        "size: 1MiB, mirror: {peer: beta}",
-        "5: volumes.db.mirror: mirroring is not supported by this version (0.1.0)
-    remedy: remove it: the volume is then served without a mirror",
-    );
-    assert_fault(
-        "portals:",
-        "peers: {beta: {}}\nportals:",
-        "3: peers: mirroring is not supported by this version (0.1.0)
-    remedy: remove it: volumes are then served without a mirror",
-    );
-    assert_fault(
-        "portals:",
-        "admin: {socket: /run/x}\nportals:",
-        "3: admin: the admin interface is not supported by this version (0.1.0)
-    remedy: remove it; SIGHUP applies a changed file, and the log tells the rest",
-    );
-}

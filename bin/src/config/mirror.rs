@@ -1,0 +1,242 @@
+//! `mirror` of a volume: with whom, by which rules, and that the volumes of a group agree.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use target_core::target::config::{
+    Admin, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, Mode, NodeName, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role,
+    Store, VolumeConfig, VolumeMirror, VolumeName,
+};
+use target_core::target::mirrored;
+
+use super::choice::choice;
+use super::convert::{REMEDY_VOLUME_NAME, is_volume_name};
+use super::document::did_you_mean;
+use super::fault::{Findings, Place};
+use super::limits::{TIME, number, size, time};
+use super::raw::{RawMirror, RawQueue};
+
+/// What a volume's `mirror` may refer to.
+pub struct Neighbours<'a> {
+    pub node: Option<&'a str>,
+    /// Every key of `peers`, the faulty ones as well: a fault there is not a fault here.
+    pub peers: &'a [NodeName],
+}
+
+/// `None` where it is faulty.
+pub fn mirror(
+    raw: RawMirror,
+    volume: &str,
+    place: &Place,
+    around: &Neighbours<'_>,
+    findings: &mut Findings,
+) -> Option<VolumeMirror> {
+    let peer = peer(raw.peer, &place.at("peer"), around, findings);
+    let role = match raw.role {
+        Some(word) => choice(&word, "role", &ROLES, &place.at("role"), findings),
+        None => {
+            let remedy = "write role: primary on the node whose data counts, role: secondary on the other";
+            findings.missing(&place.at("role"), "is missing", remedy);
+            None
+        }
+    };
+    let group = match raw.group {
+        Some(name) if !is_volume_name(&name) => {
+            let message = format!("\"{name}\" is not a name for a group");
+            findings.fault(&place.at("group"), message, REMEDY_VOLUME_NAME);
+            None
+        }
+        name => Some(GroupName::from(name.as_deref().unwrap_or(volume))),
+    };
+    let default = DEFAULT_POLICY;
+    let mode = match raw.mode {
+        Some(word) => choice(&word, "mode", &MODES, &place.at("mode"), findings),
+        None => Some(default.mode),
+    };
+    let on_link_loss = match raw.on_link_loss {
+        Some(word) => choice(&word, "policy", &ON_LINK_LOSS, &place.at("on_link_loss"), findings),
+        None => Some(default.on_link_loss),
+    };
+    let max_stall = time(raw.max_stall, TIME, default.max_stall, &place.at("max_stall"), findings);
+    let wait = time(raw.wait_for_peer, WAIT, default.wait_for_peer, &place.at("wait_for_peer"), findings);
+    let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
+    Some(VolumeMirror {
+        peer: peer?,
+        group: group?,
+        first_role: role?,
+        policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait },
+        queue,
+    })
+}
+
+fn peer(raw: Option<String>, place: &Place, around: &Neighbours<'_>, findings: &mut Findings) -> Option<NodeName> {
+    let Some(wanted) = raw else {
+        let remedy = match around.peers {
+            [only] => format!("write peer: {only}"),
+            _ => "write peer: NAME, a key of peers".to_owned(),
+        };
+        findings.missing(place, "is missing", remedy);
+        return None;
+    };
+    if let Some(peer) = around.peers.iter().find(|peer| ***peer == *wanted) {
+        return Some(peer.clone());
+    }
+    if around.node == Some(wanted.as_str()) {
+        findings.fault(place, format!("{wanted} is this node itself"), "name the other one");
+    } else if around.peers.is_empty() {
+        // Where the whole section is refused, nobody knows who was in it.
+        if !findings.refused(&Place::root().at("peers")) {
+            findings.fault(
+                place,
+                format!("there is no peer {wanted}: there are no peers at all"),
+                format!("add peers: {{{wanted}: {{address: IP:3262, secret_file: FILE}}}}"),
+            );
+        }
+    } else {
+        let remedy = match did_you_mean(&wanted, around.peers.iter().map(AsRef::as_ref)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("add {wanted} under peers"),
+        };
+        findings.fault(place, format!("there is no peer {wanted}"), remedy);
+    }
+    None
+}
+
+fn queue(raw: RawQueue, place: &Place, findings: &mut Findings) -> QueueBounds {
+    let default = DEFAULT_QUEUE;
+    QueueBounds {
+        memory: size(raw.memory, QUEUE_BYTES, default.memory, &place.at("memory"), findings),
+        spill: size(raw.spill, SPILL_BYTES, default.spill, &place.at("spill"), findings),
+        window_bytes: size(raw.window, QUEUE_BYTES, default.window_bytes, &place.at("window"), findings),
+        window_writes: number(
+            raw.window_writes,
+            WINDOW_WRITES,
+            default.window_writes,
+            &place.at("window_writes"),
+            findings,
+        ),
+    }
+}
+
+/// What cannot be mirrored, and what had better not be.
+pub fn check_volume(volume: &VolumeConfig, place: &Place, findings: &mut Findings) {
+    let place = place.at("mirror");
+    match volume.store {
+        Store::Null => findings.fault(
+            &place,
+            "a null store keeps nothing that could be kept alike",
+            "remove it, or give the volume a file or a device",
+        ),
+        Store::Memory => findings.warn(
+            &place,
+            "this node's copy is in memory: when it stops, all of it is gone and must be sent anew",
+            "use a file or a device",
+        ),
+        Store::File { .. } | Store::Device { .. } => (),
+    }
+    if volume.read_only {
+        let remedy = "remove read_only, or remove mirror";
+        findings.fault(&place, "is of a read-only volume, which nobody writes, nor its peer to it", remedy);
+    }
+    let identity = &volume.identity;
+    if identity.uuid.is_none() && (identity.serial.is_none() || identity.naa.is_none()) {
+        findings.warn(
+            &place,
+            "is of a volume without uuid: each node makes up its own, and hosts see another disk after a failover",
+            "write the same uuid: on both nodes (uuidgen makes one)",
+        );
+    }
+}
+
+/// What only the whole file shows.
+pub fn check_groups(
+    volumes: &BTreeMap<VolumeName, VolumeConfig>,
+    peers: &BTreeMap<NodeName, PeerConfig>,
+    admin: &Admin,
+    findings: &mut Findings,
+) {
+    let section = Place::root().at("volumes");
+    let groups = match mirrored::groups(volumes) {
+        Ok(groups) => groups,
+        Err(disagreements) => {
+            for told in disagreements {
+                let remedy = "write the same in both, or give the volumes groups of their own";
+                findings.fault(&section.at(&told.volume).at("mirror").at(told.key), told.to_string(), remedy);
+            }
+            return;
+        }
+    };
+    for (group, members) in &groups {
+        let first = &members.volumes[0];
+        let place = section.at(first).at("mirror");
+        // lunmirrorctl takes either name.
+        if volumes.contains_key(group) && !members.volumes.contains(group) {
+            let remedy = "give the group another name";
+            findings.fault(&place.at("group"), format!("{group} is also a volume that is not in it"), remedy);
+        }
+        if let Some(peer) = peers.get(&members.mirror.peer) {
+            warn_impatient_initiators(peer, &members.mirror.policy, &place, findings);
+        }
+    }
+    warn_idle_peers(volumes, peers, findings);
+    if !groups.is_empty() && admin.socket.is_none() {
+        findings.warn(
+            &Place::root().at("admin").at("socket"),
+            "is missing, and volumes are mirrored: nobody could promote one",
+            "write admin: {socket: /run/lunmirror/admin.sock}, for lunmirrorctl",
+        );
+    }
+}
+
+/// Until the link is found dead a write waits, and after that as long as `max_stall` lets it.
+fn warn_impatient_initiators(peer: &PeerConfig, policy: &Policy, place: &Place, findings: &mut Findings) {
+    let waited = peer.heartbeat.timeout + policy.max_stall;
+    if policy.mode != Mode::Async && waited >= INITIATOR_PATIENCE {
+        let shown = humantime::format_duration;
+        findings.warn(
+            &place.at("max_stall"),
+            format!(
+                "with heartbeat.timeout of {}, {}, a write may wait {}; initiators give it {} before they reset",
+                peer.name,
+                shown(peer.heartbeat.timeout),
+                shown(waited),
+                shown(INITIATOR_PATIENCE)
+            ),
+            "lower either, or raise the timeout of commands on every host",
+        );
+    }
+}
+
+fn warn_idle_peers(
+    volumes: &BTreeMap<VolumeName, VolumeConfig>,
+    peers: &BTreeMap<NodeName, PeerConfig>,
+    findings: &mut Findings,
+) {
+    let mirrors: Vec<&VolumeMirror> = volumes.values().filter_map(|volume| volume.mirror.as_ref()).collect();
+    for name in peers.keys().filter(|name| !mirrors.iter().any(|mirror| mirror.peer == **name)) {
+        let remedy = format!("write mirror: {{peer: {name}, role: …}} under a volume, or remove it");
+        findings.warn(&Place::root().at("peers").at(name), "is the peer of no volume", remedy);
+    }
+}
+
+const ROLES: [(&str, Role); 2] = [("primary", Role::Primary), ("secondary", Role::Secondary)];
+
+const MODES: [(&str, Mode); 3] = [("sync", Mode::Sync), ("memsync", Mode::Memsync), ("async", Mode::Async)];
+
+const ON_LINK_LOSS: [(&str, OnLinkLoss); 2] = [("degrade", OnLinkLoss::Degrade), ("hold", OnLinkLoss::Hold)];
+
+/// What the Linux kernel gives a SCSI command before it aborts it; Windows and ESXi wait longer.
+const INITIATOR_PATIENCE: Duration = Duration::from_secs(30);
+
+/// No waiting at all, up to a day.
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
+
+/// Bytes: from a burst of small writes to more memory than a host has.
+const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
+
+/// Bytes: none, up to a whole large disk.
+const SPILL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+/// Each has an entry in the replica's ring.
+const WINDOW_WRITES: RangeInclusive<u32> = 16..=(1 << 20);
