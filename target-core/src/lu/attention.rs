@@ -31,6 +31,8 @@ pub enum Attention {
     CapacityChanged,
     /// 2Ah/10h
     TimestampChanged,
+    /// 3Fh/03h
+    InquiryDataChanged,
     /// 3Fh/05h
     IdentifyingInformationChanged,
     /// 3Fh/0Eh
@@ -53,6 +55,7 @@ impl Attention {
             Attention::AsymmetricAccessChanged => (0x2A, 0x06),
             Attention::CapacityChanged => (0x2A, 0x09),
             Attention::TimestampChanged => (0x2A, 0x10),
+            Attention::InquiryDataChanged => (0x3F, 0x03),
             Attention::IdentifyingInformationChanged => (0x3F, 0x05),
             Attention::ReportedLunsChanged => (0x3F, 0x0E),
         };

@@ -42,7 +42,10 @@ pub(super) fn extended_copy(
             tokio::spawn(copy.run());
             Eventually::Now(CommandComplete::good())
         }
-        Ok(copy) => later(unit, async move { copy.run().await.map(|()| Payload::default()) }),
+        Ok(copy) => later(unit, async move {
+            copy.run().await?;
+            Ok(Payload::default())
+        }),
     }
 }
 
@@ -57,7 +60,7 @@ impl CopyDirectory for LunInventory {
 impl LogicalUnit {
     /// By the NAA designator of VPD 83h: the T10 one does not fit a CSCD descriptor.
     fn is_designated(&self, designator: &Designator) -> bool {
-        designator.kind == DesignatorType::NAA && designator.bytes[..] == self.options.naa()
+        designator.kind == DesignatorType::NAA && designator.bytes[..] == self.state.lock().designation.naa
     }
 }
 

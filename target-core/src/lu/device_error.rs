@@ -1,4 +1,4 @@
-//! What the device below could not do, as sense data. The one place, and exhaustive.
+//! What the device below could not do, as the answer to a command. The one place, and exhaustive.
 
 use crate::block::{BlockError, Extent};
 use crate::scsi::sense::{Asc, Sense};
@@ -9,19 +9,34 @@ pub(super) enum Direction {
     Write,
 }
 
-pub(super) fn sense(error: BlockError, direction: Direction, extent: Extent) -> Sense {
+/// Why a command did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Sense(Sense),
+    /// BUSY status: nothing is wrong with the command nor the medium, and the initiator is to try again.
+    Busy,
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Failure {
+        Failure::Sense(sense)
+    }
+}
+
+pub(super) fn failure(error: BlockError, direction: Direction, extent: Extent) -> Failure {
     let lba = extent.lba().0;
-    match (error, direction) {
+    Failure::Sense(match (error, direction) {
         (BlockError::OutOfRange, _) => Sense::lba_out_of_range(lba),
         (BlockError::Medium, Direction::Read) => Sense::unrecovered_read_error(lba),
         (BlockError::Medium, Direction::Write) => Sense::write_error(lba),
         (BlockError::NoSpace, _) => Sense::space_allocation_failed(),
         (BlockError::ReadOnly, _) => Sense::write_protected(),
         // This node may not serve the blocks now: to multipathing it is a path in standby.
-        (BlockError::Stalled, _) => Sense::not_ready(Asc::LOGICAL_UNIT_IS_IN_PROCESS_OF_BECOMING_READY),
         (BlockError::Fenced, _) => Sense::not_ready(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE),
+        // A CHECK CONDITION is passed on to whoever wrote, where BUSY is tried again.
+        (BlockError::Stalled, _) => return Failure::Busy,
         (BlockError::Io(_), _) => Sense::hardware_error(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -30,19 +45,20 @@ mod tests {
     use crate::block::{BlockCount, Lba};
 
     #[test]
-    fn each_error_has_its_sense() {
+    fn each_error_has_its_answer() {
         let extent = Extent::new(Lba(7), BlockCount(1), BlockCount(8)).expect("fits");
-        let code = |error, direction| {
-            let sense = sense(error, direction, extent);
-            (sense.key as u8, sense.asc.code, sense.asc.qualifier)
+        let code = |error, direction| match failure(error, direction, extent) {
+            Failure::Sense(sense) => Some((sense.key as u8, sense.asc.code, sense.asc.qualifier)),
+            Failure::Busy => None,
         };
         use Direction::*;
-        assert_eq!(code(BlockError::OutOfRange, Read), (5, 0x21, 0));
-        assert_eq!(code(BlockError::Medium, Read), (3, 0x11, 0));
-        assert_eq!(code(BlockError::Medium, Write), (3, 0x0C, 0));
-        assert_eq!(code(BlockError::NoSpace, Write), (7, 0x27, 7));
-        assert_eq!(code(BlockError::ReadOnly, Write), (7, 0x27, 0));
-        assert_eq!(code(BlockError::Fenced, Write), (2, 0x04, 0x0B));
-        assert_eq!(code(BlockError::Io(5), Read), (4, 0x44, 0));
+        assert_eq!(code(BlockError::OutOfRange, Read), Some((5, 0x21, 0)));
+        assert_eq!(code(BlockError::Medium, Read), Some((3, 0x11, 0)));
+        assert_eq!(code(BlockError::Medium, Write), Some((3, 0x0C, 0)));
+        assert_eq!(code(BlockError::NoSpace, Write), Some((7, 0x27, 7)));
+        assert_eq!(code(BlockError::ReadOnly, Write), Some((7, 0x27, 0)));
+        assert_eq!(code(BlockError::Fenced, Write), Some((2, 0x04, 0x0B)));
+        assert_eq!(code(BlockError::Io(5), Read), Some((4, 0x44, 0)));
+        assert_eq!(code(BlockError::Stalled, Write), None);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::attention::Attention;
 use super::state::ItlCore;
+use super::twin::Kind;
 use super::unit::LogicalUnit;
 
 /// An initiator port, a target port and a logical unit. Its drop is the loss of the nexus (SAM-5 §6.3.4).
@@ -43,6 +44,7 @@ impl ItlNexus {
             Reset::Target => Attention::TargetReset,
         });
         self.unit.settle(&state);
+        self.unit.tell_soon(Kind::ModePages);
         let others = state.members.values().filter(|member| member.core.id != self.core.id);
         let answers: Vec<_> = others.map(|member| member.orders.abort_tasks()).collect();
         async move {

@@ -32,9 +32,11 @@ mod media;
 mod operation;
 mod pages;
 mod parameters;
+mod port_groups;
 mod prepare;
 mod prepared;
 mod state;
+mod twin;
 mod unit;
 
 pub use itl::{ItlNexus, Reset};

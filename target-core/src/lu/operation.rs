@@ -57,6 +57,30 @@ pub(super) enum Condition {
 }
 
 impl Condition {
+    /// As the program, or the peer, left it.
+    pub fn restored(plan: Option<Plan>, block_length: BlockLength) -> Condition {
+        match plan {
+            None => Condition::Idle,
+            Some(Plan { failed: true, unrestricted_exit, .. }) => Condition::Failed { unrestricted_exit },
+            // A record that says what cannot be done: no medium must pass for sanitized because of it.
+            Some(plan) if plan.patterns(block_length).is_err() => {
+                Condition::Failed { unrestricted_exit: plan.unrestricted_exit }
+            }
+            Some(plan) => Condition::Running { plan, progress: Arc::default() },
+        }
+    }
+
+    /// What `restored` makes this of. Of what failed the kind does not matter any more.
+    pub fn plan(&self) -> Option<Plan> {
+        match self {
+            Condition::Idle => None,
+            Condition::Running { plan, .. } => Some(plan.clone()),
+            Condition::Failed { unrestricted_exit } => {
+                Some(Plan { failed: true, ..Plan::sanitize(Kind::BlockErase, *unrestricted_exit) })
+            }
+        }
+    }
+
     pub fn readiness(&self) -> Result<(), Sense> {
         match self {
             Condition::Idle => Ok(()),

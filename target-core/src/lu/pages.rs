@@ -1,6 +1,5 @@
 //! What the logical unit says of itself in pages, and what of it initiators can set. The shapes are `scsi`'s.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -9,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::cut;
 use super::attention::Attention;
+use super::device_error::Failure;
 use super::media::Outcome;
-use super::nexus::RelativeTargetPort;
 use super::options::{LuOptions, TargetPort};
 use super::persist::{RecordKind, StateError, StateStore, UnitName};
 use super::state::ItlCore;
 use super::statistics::Counter;
+use super::twin::{Designation, Kind};
 use super::unit::LogicalUnit;
 use crate::block::{BlockCount, Payload};
-use crate::scsi::alua::{self, StateCause, TargetPortGroup, TargetPortGroupState};
+use crate::scsi::alua;
 use crate::scsi::identifying::{self, InformationReport, InformationType};
 use crate::scsi::inquiry::{ScsiVersion, StandardInquiry};
 use crate::scsi::log::{LogSenseOptions, LogSource, Space, Transfers};
 use crate::scsi::mode::{Medium, ModePages, ModeSelected, ModeSenseOptions, SavedModePages};
-use crate::scsi::opcodes::AsymmetricAccess;
 use crate::scsi::request::{BufferMode, Request};
 use crate::scsi::sense::{Asc, Sense};
 use crate::scsi::timestamp::{self, TimestampOrigin};
@@ -33,8 +32,8 @@ use crate::scsi::{buffer, diagnostic};
 #[derive(Debug)]
 pub(super) struct Pages {
     modes: ModePages,
-    /// Of each target port group.
-    access: BTreeMap<u16, Access>,
+    /// WCE by default.
+    write_cache: bool,
     information: Information,
     /// SET TIMESTAMP: the timestamp set, in milliseconds, and when.
     timestamp: Option<(u64, Instant)>,
@@ -42,16 +41,10 @@ pub(super) struct Pages {
     buffer: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Access {
-    state: TargetPortGroupState,
-    cause: StateCause,
-}
-
 /// Identifying information, as stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Information {
+pub(super) struct Information {
     binary: Vec<u8>,
     text: Vec<u8>,
 }
@@ -70,22 +63,32 @@ impl Pages {
         let saved: SavedModePages = store.read(name, RecordKind::ModePages)?.unwrap_or_default();
         Ok(Pages {
             modes: ModePages::restored(options.write_cache, &saved),
-            access: BTreeMap::new(),
+            write_cache: options.write_cache,
             information: store.read(name, RecordKind::IdentifyingInformation)?.unwrap_or_default(),
             timestamp: None,
             buffer: Vec::new(),
         })
     }
 
-    /// Logical unit reset: what was not saved is as it was at power on. Asymmetric access stays (SPC-5 §5.18.2.1).
+    /// Logical unit reset: what was not saved is as it was at power on.
     pub fn reset(&mut self) {
         self.modes.reset();
     }
 
-    pub fn set_groups(&mut self, groups: impl Iterator<Item = u16>) {
-        let before = std::mem::take(&mut self.access);
-        let fresh = Access { state: TargetPortGroupState::ActiveOptimized, cause: StateCause::NoStatus };
-        self.access = groups.map(|group| (group, before.get(&group).copied().unwrap_or(fresh))).collect();
+    pub fn modes(&self) -> &ModePages {
+        &self.modes
+    }
+
+    pub fn set_modes(&mut self, current: &SavedModePages, saved: &SavedModePages) {
+        self.modes = ModePages::resumed(self.write_cache, saved, current);
+    }
+
+    pub fn information(&self) -> &Information {
+        &self.information
+    }
+
+    pub fn set_information(&mut self, information: Information) {
+        self.information = information;
     }
 
     pub fn software_write_protect(&self) -> bool {
@@ -100,34 +103,6 @@ impl Pages {
         self.modes.descriptor_sense()
     }
 
-    pub fn all_active(&self) -> bool {
-        self.access.values().all(|access| refusal(access.state, AsymmetricAccess::Active).is_none())
-    }
-
-    /// Does the command run through that port's group?
-    pub fn asymmetric_access(
-        &self,
-        ports: &[TargetPort],
-        through: RelativeTargetPort,
-        needed: AsymmetricAccess,
-    ) -> Result<(), Sense> {
-        let group = ports.iter().find(|port| port.relative == through).map(|port| port.group);
-        let access = group.and_then(|group| self.access.get(&group));
-        access.and_then(|access| refusal(access.state, needed)).map_or(Ok(()), |asc| Err(Sense::not_ready(asc)))
-    }
-
-    fn groups(&self, ports: &[TargetPort]) -> Vec<TargetPortGroup> {
-        let of = |group| ports.iter().filter(move |port| port.group == group).map(|port| port.relative.0).collect();
-        let told = |(group, access): (&u16, &Access)| TargetPortGroup {
-            group: *group,
-            state: access.state,
-            preferred: false,
-            cause: access.cause,
-            ports: of(*group),
-        };
-        self.access.iter().map(told).collect()
-    }
-
     fn timestamp(&self) -> [u8; 12] {
         match self.timestamp {
             Some((set_ms, since)) => {
@@ -138,21 +113,6 @@ impl Pages {
                 timestamp::report(TimestampOrigin::Outside, now.as_millis() as u64)
             }
         }
-    }
-}
-
-/// Why a group in that state does not run a command that needs another (SPC-5 §5.17.2.4).
-fn refusal(state: TargetPortGroupState, needed: AsymmetricAccess) -> Option<Asc> {
-    match state {
-        TargetPortGroupState::ActiveOptimized
-        | TargetPortGroupState::ActiveNonOptimized
-        | TargetPortGroupState::LogicalBlockDependent => None,
-        TargetPortGroupState::Standby => (needed == AsymmetricAccess::Active)
-            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_STANDBY_STATE),
-        TargetPortGroupState::Unavailable | TargetPortGroupState::Offline => (needed != AsymmetricAccess::Unavailable)
-            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE),
-        TargetPortGroupState::Transitioning => (needed != AsymmetricAccess::Unavailable)
-            .then_some(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_ASYMMETRIC_ACCESS_STATE_TRANSITION),
     }
 }
 
@@ -196,7 +156,10 @@ impl LogicalUnit {
             }
             .encode());
         };
-        let (serial, naa, ports) = (options.serial(), options.naa(), self.state.lock().target_ports.clone());
+        let (Designation { serial, naa }, ports) = {
+            let state = self.state.lock();
+            (state.designation.clone(), state.target_ports.clone())
+        };
         let through = core.nexus.name.target_port;
         // A nexus that came before the ports were told is its own witness.
         let port = ports.iter().find(|port| port.relative == through).cloned().unwrap_or_else(|| TargetPort {
@@ -255,7 +218,7 @@ impl LogicalUnit {
             }
             Request::ReportTargetPortGroups { extended_header, allocation_length } => {
                 let state = self.state.lock();
-                let groups = state.pages.groups(&state.target_ports);
+                let groups = state.port_groups.report(&state.target_ports);
                 Ok(cut(alua::report_target_port_groups(&groups, extended_header), allocation_length))
             }
             Request::ReportIdentifyingInformation { information_type, allocation_length } => {
@@ -271,10 +234,10 @@ impl LogicalUnit {
                 Ok(cut(self.state.lock().pages.timestamp().into(), allocation_length))
             }
             Request::ReadBuffer { mode, buffer_id, offset, allocation_length } => {
-                self.read_buffer(core, mode, buffer_id, offset).map(|data| cut(data, allocation_length))
+                Ok(cut(self.read_buffer(core, mode, buffer_id, offset)?, allocation_length))
             }
             // `answers` and `parameters` have the others; a request here was routed wrongly by us.
-            _ => Err(Sense::invalid_opcode()),
+            _ => Err(Sense::invalid_opcode().into()),
         }
     }
 
@@ -344,7 +307,7 @@ impl LogicalUnit {
                 }
                 pages.buffer[at..end].copy_from_slice(&list);
             }
-            _ => return Err(Sense::invalid_opcode()),
+            _ => return Err(Sense::invalid_opcode().into()),
         }
         Ok(Payload::default())
     }
@@ -356,7 +319,8 @@ impl LogicalUnit {
         long_header: bool,
         page_format: bool,
         save_pages: bool,
-    ) -> Result<(), Sense> {
+    ) -> Result<(), Failure> {
+        let _turn = self.turn.lock().await;
         let medium = self.medium();
         let saved = {
             let mut state = self.state.lock();
@@ -369,19 +333,17 @@ impl LogicalUnit {
             self.settle(&state);
             save.then(|| state.pages.modes.saved())
         };
-        let Some(saved) = saved else { return Ok(()) };
-        self.keep(move |store, name| store.write(name, RecordKind::ModePages, &saved)).await
+        if let Some(saved) = saved {
+            self.keep(move |store, name| store.write(name, RecordKind::ModePages, &saved)).await?;
+        }
+        self.tell(Kind::ModePages).await
     }
 
     /// Explicit asymmetric access: taken over at once, there is nothing to wait for. Others learn by 2Ah/06h.
     fn set_target_port_groups(&self, core: &ItlCore, list: &[u8]) -> Result<(), Sense> {
         let mut state = self.state.lock();
-        let groups: Vec<u16> = state.pages.access.keys().copied().collect();
-        let mut changed = false;
-        for (group, wanted) in alua::parse_set_target_port_groups(list, &groups)? {
-            let set = Access { state: wanted, cause: StateCause::SetTargetPortGroups };
-            changed |= state.pages.access.insert(group, set).is_some_and(|before| before.state != wanted);
-        }
+        let wanted = alua::parse_set_target_port_groups(list, &state.port_groups.numbers())?;
+        let changed = state.port_groups.set(&wanted)?;
         if changed {
             state.raise_others(core, Attention::AsymmetricAccessChanged);
         }
@@ -394,16 +356,19 @@ impl LogicalUnit {
         core: &ItlCore,
         kind: InformationType,
         list: &[u8],
-    ) -> Result<(), Sense> {
+    ) -> Result<(), Failure> {
         let bytes = identifying::parse(kind, list)?.to_vec();
+        let _turn = self.turn.lock().await;
         let mut information = self.state.lock().pages.information.clone();
         *information.of(kind) = bytes;
         let kept = information.clone();
         self.keep(move |store, name| store.write(name, RecordKind::IdentifyingInformation, &kept)).await?;
-        let mut state = self.state.lock();
-        state.pages.information = information;
-        state.raise_others(core, Attention::IdentifyingInformationChanged);
-        Ok(())
+        {
+            let mut state = self.state.lock();
+            state.pages.information = information;
+            state.raise_others(core, Attention::IdentifyingInformationChanged);
+        }
+        self.tell(Kind::Information).await
     }
 
     /// Make it durable, or say that it is not.

@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 
 use super::attention::Attention;
 use super::command::CommandComplete;
+use super::device_error::Failure;
 use super::media::later;
 use super::persist::RecordKind;
 use super::reservations::{Change, Persist, PersistentReserveOut, Refusal, Surroundings};
 use super::state::{ItlCore, State};
+use super::twin::{self, Kind};
 use super::unit::LogicalUnit;
 use crate::block::{Eventually, Payload};
 use crate::scsi::request::{PrOut, Request};
@@ -32,11 +34,32 @@ pub(super) fn execute(
     if let Request::PersistentReserveOut { action, scope, kind, .. } = request {
         let command = PersistentReserveOut { action, scope, kind };
         return Eventually::later(async move {
-            let done = persistent_reserve_out(&unit, core, command, list).await;
-            unit.refusal(done)
+            match persistent_reserve_out(&unit, core, command, list).await {
+                Ok(data) => CommandComplete::data(data),
+                Err(Unchanged::Refused(refusal)) => unit.refusal(Err(refusal)),
+                Err(Unchanged::Failed(failure)) => unit.complete(Err(failure)),
+            }
         });
     }
     later(unit.clone(), async move { unit.set_page(&core, request, list).await })
+}
+
+/// Why reservations stay as they are.
+enum Unchanged {
+    Refused(Refusal),
+    Failed(Failure),
+}
+
+impl From<Refusal> for Unchanged {
+    fn from(refusal: Refusal) -> Unchanged {
+        Unchanged::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Unchanged {
+    fn from(failure: Failure) -> Unchanged {
+        Unchanged::Failed(failure)
+    }
 }
 
 /// Change the reservations; then, for PREEMPT AND ABORT, wait until the others' tasks are aborted. An abort of the command
@@ -46,10 +69,10 @@ async fn persistent_reserve_out(
     core: Arc<ItlCore>,
     command: PersistentReserveOut,
     list: Bytes,
-) -> Result<Payload, Refusal> {
+) -> Result<Payload, Unchanged> {
     let change = change_reservations(unit.clone(), core, command, list);
     let answers = match command.action {
-        PrOut::PreemptAndAbort => tokio::spawn(change).await.map_err(|_| Sense::hardware_error())??,
+        PrOut::PreemptAndAbort => tokio::spawn(change).await.map_err(|_| Failure::from(Sense::hardware_error()))??,
         _ => change.await?,
     };
     for answer in answers {
@@ -59,15 +82,15 @@ async fn persistent_reserve_out(
     Ok(Payload::default())
 }
 
-/// Propose, make durable, take over, tell the others, order aborted what PREEMPT AND ABORT aborts.
+/// Propose, make durable, tell the peer, take over, tell the others, order aborted what PREEMPT AND ABORT aborts.
 async fn change_reservations(
     unit: Arc<LogicalUnit>,
     core: Arc<ItlCore>,
     command: PersistentReserveOut,
     list: Bytes,
-) -> Result<Vec<oneshot::Receiver<()>>, Refusal> {
+) -> Result<Vec<oneshot::Receiver<()>>, Unchanged> {
     // One of the tasks to be aborted may be a PERSISTENT RESERVE OUT that waits for its turn: nobody waits for it here.
-    let _turn = unit.reservation_turn.lock().await;
+    let _turn = unit.turn.lock().await;
     let propose = |state: &State| {
         let target_ports: Vec<_> = state.target_ports.iter().map(|port| port.relative).collect();
         let initiator_ports = state.initiator_ports();
@@ -85,7 +108,13 @@ async fn change_reservations(
     };
     if let Err(error) = durable {
         tracing::error!(lu = %unit.options.name, %error, "reservations not recorded; PERSISTENT RESERVE OUT refused");
-        return Err(Sense::hardware_error().into());
+        return Err(Failure::from(Sense::hardware_error()).into());
+    }
+    let told = twin::told_reservations(&change.next, &unit.state.lock());
+    if let Err(failure) = unit.tell_this(Kind::Reservations, told).await {
+        // It may get there yet, as the record did: neither is so.
+        unit.take_back(Kind::Reservations).await;
+        return Err(failure.into());
     }
     let mut state = unit.state.lock();
     // A nexus may have been lost, and its RESERVE with it, while the record was written: propose again on what is now.

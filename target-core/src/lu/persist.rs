@@ -23,6 +23,8 @@ pub enum RecordKind {
     ModePages,
     /// Serial number and designators, made once.
     Identity,
+    /// Serial number and designators that the owner of a mirrored volume told.
+    Designation,
     /// SET IDENTIFYING INFORMATION.
     IdentifyingInformation,
     /// A sanitize operation that must go on, or that failed (SBC-4 §4.11).
@@ -37,6 +39,7 @@ impl RecordKind {
             RecordKind::Reservations => "reservations.json",
             RecordKind::ModePages => "mode-pages.json",
             RecordKind::Identity => "identity.json",
+            RecordKind::Designation => "designation.json",
             RecordKind::IdentifyingInformation => "identifying-information.json",
             RecordKind::Sanitize => "sanitize.json",
             RecordKind::TargetPorts => "target-ports.json",
@@ -54,6 +57,7 @@ impl RecordKind {
             RecordKind::Reservations => "persistent reservations and registrations",
             RecordKind::ModePages => "saved mode pages",
             RecordKind::Identity => "the serial number: initiators will see a different disk",
+            RecordKind::Designation => "the serial number its peer has: initiators may see two disks",
             RecordKind::IdentifyingInformation => "its identifying information",
             RecordKind::Sanitize => "knowledge of an unfinished sanitize operation",
             RecordKind::TargetPorts => {

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mirror_link::replica::io::Standing;
+
 use super::command::CommandComplete;
 use super::inventory::LunInventory;
 use super::itl::ItlNexus;
@@ -15,7 +17,7 @@ use super::state::ItlCore;
 use super::unit::LogicalUnit;
 use crate::block::{BlockCount, Extent, Lba};
 use crate::scsi::access::ReservationAccess;
-use crate::scsi::opcodes::{self, Operation};
+use crate::scsi::opcodes::{self, AsymmetricAccess, Operation};
 use crate::scsi::request::{ByteCheck, LbaRange, Request, SanitizeAction, WriteSame};
 use crate::scsi::sense::Sense;
 use crate::scsi::status::Status;
@@ -99,7 +101,12 @@ impl LogicalUnit {
     /// The checks that hold nothing back as long as nothing exceptional goes on.
     fn permit(&self, core: &ItlCore, operation: &Operation, request: &Request) -> Result<(), Refusal> {
         let state = self.state.lock();
-        state.pages.asymmetric_access(&state.target_ports, core.nexus.name.target_port, operation.asymmetric_access)?;
+        // What a command changes in a unit that this node does not serve would be lost when the peer next tells its own.
+        let needed = match request.changes_unit() && state.port_groups.standing() != Standing::Active {
+            true => AsymmetricAccess::Active,
+            false => operation.asymmetric_access,
+        };
+        state.port_groups.permit(&state.target_ports, core.nexus.name.target_port, needed)?;
         if !state.reservations.allows(&core.nexus.name, ReservationAccess::of(request)) {
             return Err(Refusal::ReservationConflict);
         }

@@ -6,9 +6,11 @@ use bytes::BytesMut;
 
 use super::attention::Attention;
 use super::command::CommandComplete;
+use super::device_error::Failure;
 use super::inventory::LunInventory;
 use super::media::{self, alone, compare, read, same, status, unmap, write};
 use super::state::ItlCore;
+use super::twin::Kind;
 use super::unit::LogicalUnit;
 use super::{background, copy_end, parameters};
 use crate::block::{Durability, Eventually, Extent, Payload};
@@ -152,8 +154,11 @@ fn start_stop(
     if load_eject && unit.state.lock().removal_prevented() {
         return Eventually::Now(unit.refuse(Sense::medium_removal_prevented()));
     }
+    if start && !load_eject {
+        return Eventually::Now(unit.complete(started(&unit)));
+    }
     if start {
-        return Eventually::Now(unit.complete(if load_eject { load(&unit, &core) } else { started(&unit) }));
+        return media::later(unit.clone(), async move { load(&unit, &core).await });
     }
     media::later(unit.clone(), async move {
         let whole = Extent::new(crate::block::Lba(0), unit.device.capacity(), unit.device.capacity())
@@ -162,27 +167,40 @@ fn start_stop(
             unit.device.flush().await.map_err(media::write_failed(whole))?;
         }
         if load_eject {
-            let mut state = unit.state.lock();
-            // Prevented in the meantime?
-            if state.removal_prevented() {
-                return Err(Sense::medium_removal_prevented());
-            }
-            state.ejected = true;
-            unit.settle(&state);
+            eject(&unit).await?;
         }
         Ok(Payload::default())
     })
 }
 
-fn started(unit: &LogicalUnit) -> media::Outcome {
-    unit.state.lock().readiness().map(|()| Payload::default())
-}
-
-fn load(unit: &LogicalUnit, core: &ItlCore) -> media::Outcome {
-    let mut state = unit.state.lock();
-    if std::mem::take(&mut state.ejected) {
-        state.raise_others(core, Attention::MediumMayHaveChanged);
+async fn eject(unit: &Arc<LogicalUnit>) -> Result<(), Failure> {
+    let _turn = unit.turn.lock().await;
+    {
+        let mut state = unit.state.lock();
+        // Prevented in the meantime?
+        if state.removal_prevented() {
+            return Err(Sense::medium_removal_prevented().into());
+        }
+        state.ejected = true;
         unit.settle(&state);
     }
+    unit.tell(Kind::Medium).await
+}
+
+fn started(unit: &LogicalUnit) -> media::Outcome {
+    unit.state.lock().readiness()?;
+    Ok(Payload::default())
+}
+
+async fn load(unit: &Arc<LogicalUnit>, core: &ItlCore) -> media::Outcome {
+    let _turn = unit.turn.lock().await;
+    {
+        let mut state = unit.state.lock();
+        if std::mem::take(&mut state.ejected) {
+            state.raise_others(core, Attention::MediumMayHaveChanged);
+            unit.settle(&state);
+        }
+    }
+    unit.tell(Kind::Medium).await?;
     Ok(Payload::default())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use mirror_link::replica::io::Standing;
 
 use super::attention::{Attention, Attentions};
 use super::nexus::{InitiatorPort, Nexus, NexusName};
@@ -12,7 +13,9 @@ use super::operation::Condition;
 use super::options::TargetPort;
 use super::orders::OrderSender;
 use super::pages::Pages;
+use super::port_groups::PortGroups;
 use super::reservations::Reservations;
+use super::twin::{Designation, Kind};
 use crate::scsi::sense::Sense;
 
 /// Why a command might not simply run. One bit each; with none of them set nobody takes the lock.
@@ -23,7 +26,7 @@ pub(super) mod exceptional {
     pub const NOT_READY: u32 = 1 << 1;
     /// By configuration or by SWP.
     pub const WRITE_PROTECTED: u32 = 1 << 2;
-    /// A target port group is not active.
+    /// A target port group is not active, or this node does not serve the volume.
     pub const INACTIVE: u32 = 1 << 3;
 }
 
@@ -76,14 +79,28 @@ pub(super) struct State {
     pub ejected: bool,
     pub condition: Condition,
     pub pages: Pages,
+    pub port_groups: PortGroups,
     pub target_ports: Vec<TargetPort>,
+    pub designation: Designation,
+    /// Ports of the peer's that registrations are of, under identifiers that none of ours has.
+    pub foreign_ports: Vec<TargetPort>,
+    /// Told by the peer and not yet on record.
+    pub unkept: BTreeSet<Kind>,
+    /// A task runs the operation that `condition` tells of.
+    pub operating: bool,
 }
 
 /// Names remembered; past it further ones are told 29h/01h each time, which is harmless.
 const KNOWN_MAX: usize = 4096;
 
 impl State {
-    pub fn new(reservations: Reservations, condition: Condition, pages: Pages) -> State {
+    pub fn new(
+        reservations: Reservations,
+        condition: Condition,
+        pages: Pages,
+        designation: Designation,
+        standing: Standing,
+    ) -> State {
         State {
             members: BTreeMap::new(),
             known: BTreeSet::new(),
@@ -91,7 +108,12 @@ impl State {
             ejected: false,
             condition,
             pages,
+            port_groups: PortGroups::new(standing),
             target_ports: Vec::new(),
+            designation,
+            foreign_ports: Vec::new(),
+            unkept: BTreeSet::new(),
+            operating: false,
         }
     }
 
@@ -156,6 +178,7 @@ impl State {
 
     /// May the medium be accessed?
     pub fn readiness(&self) -> Result<(), Sense> {
+        self.port_groups.is_served()?;
         self.condition.readiness()?;
         match self.ejected {
             true => Err(Sense::medium_not_present()),
@@ -169,6 +192,6 @@ impl State {
         bit(!self.reservations.is_free(), exceptional::RESERVED)
             | bit(self.readiness().is_err(), exceptional::NOT_READY)
             | bit(read_only || self.pages.software_write_protect(), exceptional::WRITE_PROTECTED)
-            | bit(!self.pages.all_active(), exceptional::INACTIVE)
+            | bit(!self.port_groups.all_active(), exceptional::INACTIVE)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use mirror_link::replica::io::Standing;
 use parking_lot::Mutex;
 
 use super::attention::Attention;
@@ -10,11 +11,12 @@ use super::background;
 use super::command::CommandComplete;
 use super::complaint::Complaints;
 use super::copy_manager::CopyManager;
+use super::device_error::Failure;
 use super::gate::Gate;
 use super::itl::ItlNexus;
 use super::media::Outcome;
 use super::nexus::Nexus;
-use super::operation::{Condition, Plan};
+use super::operation::Condition;
 use super::options::{LuOptions, TargetPort};
 use super::orders::OrderSender;
 use super::pages::Pages;
@@ -22,14 +24,19 @@ use super::persist::{RecordKind, StateError, StateStore, UnitName};
 use super::reservations::{Record, RecordError, Reservations};
 use super::state::State;
 use super::statistics::Statistics;
+use super::twin::Designation;
 use crate::block::{BlockDevice, Durability};
 use crate::scsi::sense::{Sense, SenseKey};
+use crate::scsi::status::Status;
 use crate::scsi::vpd::BlockLimits;
+use crate::volume::Counterpart;
 
 pub struct LogicalUnit {
     pub(super) options: LuOptions,
     pub(super) limits: BlockLimits,
     pub(super) device: Arc<dyn BlockDevice>,
+    /// Of a mirrored volume: the logical unit on the peer.
+    pub(super) counterpart: Option<Arc<dyn Counterpart>>,
     store: StateStore,
     record: UnitName,
     pub(super) gate: Arc<Gate>,
@@ -40,8 +47,8 @@ pub struct LogicalUnit {
     /// D_SENSE of the Control mode page.
     descriptor_sense: AtomicBool,
     pub(super) state: Mutex<State>,
-    /// One PERSISTENT RESERVE OUT at a time, as it is made durable before it takes effect.
-    pub(super) reservation_turn: tokio::sync::Mutex<()>,
+    /// One change at a time of what is kept or told, as that is done before it takes effect.
+    pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) copies: CopyManager,
     pub(super) statistics: Statistics,
     complaints: Complaints,
@@ -71,21 +78,35 @@ impl LogicalUnit {
         device: Arc<dyn BlockDevice>,
         store: StateStore,
     ) -> Result<Arc<LogicalUnit>, UnitError> {
+        LogicalUnit::restore(options, device, None, store)
+    }
+
+    /// As `new`, of a mirrored volume. It serves nobody until `set_standing` says that it may.
+    pub fn mirrored(
+        options: LuOptions,
+        device: Arc<dyn BlockDevice>,
+        counterpart: Arc<dyn Counterpart>,
+        store: StateStore,
+    ) -> Result<Arc<LogicalUnit>, UnitError> {
+        LogicalUnit::restore(options, device, Some(counterpart), store)
+    }
+
+    fn restore(
+        options: LuOptions,
+        device: Arc<dyn BlockDevice>,
+        counterpart: Option<Arc<dyn Counterpart>>,
+        store: StateStore,
+    ) -> Result<Arc<LogicalUnit>, UnitError> {
         let record = UnitName::new(&options.name);
         let reservations = match store.read::<Record>(&record, RecordKind::Reservations)? {
             Some(kept) => kept.restore()?,
             None => Reservations::default(),
         };
-        let condition = match store.read::<Plan>(&record, RecordKind::Sanitize)? {
-            Some(Plan { failed: true, unrestricted_exit, .. }) => Condition::Failed { unrestricted_exit },
-            // A record that says what cannot be done: no medium must pass for sanitized because of it.
-            Some(plan) if plan.patterns(device.block_length()).is_err() => {
-                Condition::Failed { unrestricted_exit: plan.unrestricted_exit }
-            }
-            Some(plan) => Condition::Running { plan, progress: Arc::default() },
-            None => Condition::Idle,
-        };
+        let condition = Condition::restored(store.read(&record, RecordKind::Sanitize)?, device.block_length());
         let pages = Pages::restore(&options, &store, &record)?;
+        // Of use even if there is no peer any more: hosts know the disk by it.
+        let designation = Designation::new(&options, store.read(&record, RecordKind::Designation)?);
+        let standing = if counterpart.is_some() { Standing::Waiting } else { Standing::Active };
         let limits = BlockLimits::new(
             device.block_length().bytes(),
             options.physical_block_exponent,
@@ -95,14 +116,15 @@ impl LogicalUnit {
         let unit = Arc::new(LogicalUnit {
             limits,
             device,
+            counterpart,
             store,
             record,
             gate: Arc::default(),
             exceptional: AtomicU32::new(0),
             write_cache: AtomicBool::new(true),
             descriptor_sense: AtomicBool::new(false),
-            state: Mutex::new(State::new(reservations, condition, pages)),
-            reservation_turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(State::new(reservations, condition, pages, designation, standing)),
+            turn: tokio::sync::Mutex::default(),
             copies: CopyManager::default(),
             statistics: Statistics::default(),
             complaints: Complaints::default(),
@@ -136,7 +158,7 @@ impl LogicalUnit {
     /// The target ports it is reached by, each time the configuration changes them.
     pub fn set_target_ports(&self, ports: Vec<TargetPort>) {
         let mut state = self.state.lock();
-        state.pages.set_groups(ports.iter().map(|port| port.group));
+        state.port_groups.set_groups(ports.iter().map(|port| port.group));
         state.target_ports = ports;
         self.settle(&state);
     }
@@ -179,7 +201,8 @@ impl LogicalUnit {
     pub(super) fn complete(&self, outcome: Outcome) -> CommandComplete {
         match outcome {
             Ok(data_in) => CommandComplete::data(data_in),
-            Err(sense) => self.refuse(sense),
+            Err(Failure::Sense(sense)) => self.refuse(sense),
+            Err(Failure::Busy) => CommandComplete::with_status(Status::Busy),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The running target: started from a configuration, changed by another, shut down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mirror_link::group::Group;
+use mirror_link::ids::Instance;
+use mirror_link::link::status::PeerStatus;
+use mirror_link::link::{Links, LinksError};
+use mirror_link::replica::io::Command;
 use tokio::sync::Mutex;
 
 use super::listener::Listener;
 use super::sessions::{EndReason, SessionOrder, Sessions};
 use crate::target::catalog::{Catalog, CatalogFaults, Changes};
-use crate::target::config::{Config, DaemonLimits};
+use crate::target::config::{Config, DaemonLimits, GroupName};
 
 /// What every connection's task can see.
 #[derive(Debug)]
@@ -107,6 +113,8 @@ pub enum StartError {
     Volumes(#[from] CatalogFaults),
     #[error("portal {address} can't be listened on: {source}; free the port or change `portals`")]
     Portal { address: SocketAddr, source: io::Error },
+    #[error("{0}; free the port or change where peers reach this node")]
+    Links(#[from] LinksError),
 }
 
 /// Why a changed configuration was not taken: the old one goes on whole.
@@ -130,13 +138,24 @@ pub struct Daemon {
     shared: Arc<Shared>,
     /// One change at a time.
     listeners: Mutex<Vec<Listener>>,
+    /// To all peers, where there are any.
+    links: Option<Links>,
 }
 
 impl Daemon {
-    /// Open every volume, then listen. Within a tokio runtime.
+    /// Open every volume, look for peers, then listen. Within a tokio runtime.
     pub async fn start(config: Config) -> Result<Daemon, StartError> {
         let limits = Places::new(config.limits.clone());
-        let catalog = Catalog::open(config).await?;
+        let instance = Instance(getrandom::u64().expect("the kernel gives random bytes"));
+        let catalog = Catalog::open(config, instance).await?;
+        let groups = catalog.groups().clone();
+        let links = match look_for_peers(&catalog, instance).await {
+            Ok(links) => links,
+            Err(error) => {
+                end_groups(&groups).await;
+                return Err(error.into());
+            }
+        };
         let portals = wanted_portals(&catalog.config);
         let shared = Arc::new(Shared {
             catalog: ArcSwap::from_pointee(catalog),
@@ -144,9 +163,31 @@ impl Daemon {
             limits,
             portals: ArcSwap::default(),
         });
-        let listeners = bind(portals, &shared).await?;
+        let listeners = match bind(portals, &shared).await {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                end_groups(&groups).await;
+                part(&links).await;
+                return Err(error);
+            }
+        };
         publish(&shared, &listeners);
-        Ok(Daemon { shared, listeners: Mutex::new(listeners) })
+        Ok(Daemon { shared, listeners: Mutex::new(listeners), links })
+    }
+
+    /// Of the mirrored volumes, by name.
+    pub fn groups(&self) -> BTreeMap<GroupName, Arc<Group>> {
+        self.shared.catalog.load().groups().clone()
+    }
+
+    /// Each peer's, in order of name.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.links.as_ref().map(Links::status).unwrap_or_default()
+    }
+
+    /// What is served now: configuration, volumes, targets.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.shared.catalog.load_full()
     }
 
     /// Addresses listened on; a configured port 0 has become a real one.
@@ -230,12 +271,42 @@ impl Daemon {
                 session.ended().await;
             }
         }
-        for volume in self.shared.catalog.load().volumes() {
-            if let Err(error) = volume.device.flush().await {
+        // No host writes any more: what is left goes to the peer, and then it hears that this is not a crash.
+        let catalog = self.shared.catalog.load_full();
+        end_groups(catalog.groups()).await;
+        part(&self.links).await;
+        for volume in catalog.volumes() {
+            if let Err(error) = volume.local.flush().await {
                 tracing::error!(volume = %volume.name, %error, "flushing at shutdown failed");
             }
         }
     }
+}
+
+/// Each peer with the groups shared with it.
+async fn look_for_peers(catalog: &Catalog, instance: Instance) -> Result<Option<Links>, LinksError> {
+    let config = &catalog.config;
+    if config.peers.is_empty() {
+        return Ok(None);
+    }
+    let shared_with = |name| catalog.groups().values().filter(|group| group.config().peer == name).cloned().collect();
+    let peers = config.peers.values().map(|peer| (peer.clone(), shared_with(peer.name.clone()))).collect();
+    Links::start(config.node.as_str().into(), instance, &config.mirror_listen, peers).await.map(Some)
+}
+
+async fn part(links: &Option<Links>) {
+    if let Some(links) = links {
+        links.shutdown().await;
+    }
+}
+
+async fn end_groups(groups: &BTreeMap<GroupName, Arc<Group>>) {
+    let ends = groups.iter().map(|(name, group)| async move {
+        if let Err(refusal) = group.command(Command::Shutdown).await {
+            tracing::error!(group = %name, %refusal, "a group did not end in good order: it will be resynced");
+        }
+    });
+    futures_util::future::join_all(ends).await;
 }
 
 fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {

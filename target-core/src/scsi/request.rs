@@ -323,3 +323,18 @@ pub enum Request {
         parameter_list_length: u32,
     },
 }
+
+impl Request {
+    /// It changes what the logical unit remembers for all initiators, blocks apart.
+    pub fn changes_unit(&self) -> bool {
+        matches!(
+            self,
+            Request::ModeSelect { .. }
+                | Request::PersistentReserveOut { .. }
+                | Request::Reserve { .. }
+                | Request::Release { .. }
+                | Request::SetIdentifyingInformation { .. }
+                | Request::SetTimestamp { .. }
+        )
+    }
+}

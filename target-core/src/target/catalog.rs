@@ -7,23 +7,32 @@ use std::fmt;
 use std::sync::Arc;
 
 use iscsi_proto::types::Lun;
-use uuid::Uuid;
+use mirror_link::group::Group;
+use mirror_link::ids::Instance;
+use mirror_link::replica::io::Command;
 
-use super::config::{self, Config, IscsiName, LunMap, TargetConfig, VolumeConfig, VolumeName};
+use super::config::{Config, GroupName, IscsiName, LunMap, TargetConfig, VolumeConfig, VolumeName};
+use super::mirrored;
+use super::opening::{self, Opened};
 use super::ports::TargetPorts;
 use crate::block::{self, BlockDevice};
 use crate::lu::LogicalUnit;
 use crate::lu::inventory::LunInventory;
 use crate::lu::nexus::RelativeTargetPort;
-use crate::lu::options::{LuOptions, TargetPort};
-use crate::lu::persist::{Identity, StateError, StateStore, UnitName};
+use crate::lu::options::TargetPort;
+use crate::lu::persist::{StateError, StateStore};
 
 /// A volume that is open.
 #[derive(Debug)]
 pub struct Volume {
     pub name: VolumeName,
     pub config: VolumeConfig,
+    /// What hosts write to.
     pub device: Arc<dyn BlockDevice>,
+    /// The store on this node: `device` itself, or what it mirrors.
+    pub local: Arc<dyn BlockDevice>,
+    /// `None`: on this node alone.
+    pub group: Option<Arc<Group>>,
     pub unit: Arc<LogicalUnit>,
 }
 
@@ -31,7 +40,10 @@ pub struct Volume {
 #[derive(Debug)]
 pub struct Catalog {
     pub config: Config,
+    /// Which run of the program this is, to peers.
+    instance: Instance,
     volumes: BTreeMap<VolumeName, Arc<Volume>>,
+    groups: BTreeMap<GroupName, Arc<Group>>,
     ports: TargetPorts,
 }
 
@@ -45,8 +57,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn of_volume(name: &VolumeName, cause: impl fmt::Display) -> Fault {
+    pub fn of_volume(name: &VolumeName, cause: impl fmt::Display) -> Fault {
         Fault { place: format!("volumes.{name}"), cause: cause.to_string() }
+    }
+}
+
+impl From<(String, &'static str)> for Fault {
+    fn from((place, cause): (String, &'static str)) -> Fault {
+        Fault { place, cause: cause.into() }
     }
 }
 
@@ -78,14 +96,19 @@ pub struct Changes {
     pub removed: Vec<VolumeName>,
     pub resized: Vec<VolumeName>,
     pub targets: Vec<IscsiName>,
+    /// Mirroring goes on by other rules.
+    pub groups: Vec<GroupName>,
 }
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        for (what, names) in
-            [("volumes added", &self.added), ("volumes removed", &self.removed), ("volumes resized", &self.resized)]
-        {
+        for (what, names) in [
+            ("volumes added", &self.added),
+            ("volumes removed", &self.removed),
+            ("volumes resized", &self.resized),
+            ("mirroring changed", &self.groups),
+        ] {
             if !names.is_empty() {
                 parts.push(format!("{what}: {}", names.join(", ")));
             }
@@ -102,12 +125,12 @@ impl fmt::Display for Changes {
 }
 
 impl Catalog {
-    /// Opens every volume.
-    pub async fn open(config: Config) -> Result<Catalog, CatalogFaults> {
-        let names = config.volumes.keys().cloned().collect();
-        let (config, volumes) = open_volumes(config, names).await?;
+    /// Opens every volume, and starts the groups of those that are mirrored.
+    pub async fn open(config: Config, instance: Instance) -> Result<Catalog, CatalogFaults> {
         let ports = TargetPorts::load(&StateStore::directory(&config.state_dir), &config.targets)?;
-        let catalog = Catalog { config, volumes, ports };
+        let names = config.volumes.keys().cloned().collect();
+        let Opened { config, volumes, groups } = opening::open(config, names, instance).await?;
+        let catalog = Catalog { config, instance, volumes, groups, ports };
         catalog.tell_target_ports();
         Ok(catalog)
     }
@@ -116,7 +139,7 @@ impl Catalog {
     /// last, when nothing else can fail.
     pub async fn reopen(&self, config: Config) -> Result<(Catalog, Changes), CatalogFaults> {
         let mut changes = Changes::default();
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> = mirrored::fixed(&self.config, &config).into_iter().map(Fault::from).collect();
         let mut volumes = BTreeMap::new();
         let mut to_open = Vec::new();
         for (name, wanted) in &config.volumes {
@@ -126,9 +149,8 @@ impl Catalog {
                 continue;
             };
             match live_change(&open.config, wanted) {
-                Ok(None) => {
-                    volumes.insert(Arc::clone(name), Arc::clone(open));
-                }
+                Ok(None) if open.config == *wanted => drop(volumes.insert(Arc::clone(name), Arc::clone(open))),
+                Ok(None) => drop(volumes.insert(Arc::clone(name), open.configured(wanted))),
                 Ok(Some(_)) => changes.resized.push(Arc::clone(name)),
                 Err(cause) => faults.push(Fault::of_volume(name, cause)),
             }
@@ -137,8 +159,9 @@ impl Catalog {
             return Err(CatalogFaults(faults));
         }
         let ports = TargetPorts::load(&StateStore::directory(&config.state_dir), &config.targets)?;
-        let (config, opened) = open_volumes(config, to_open).await?;
+        let Opened { config, volumes: opened, .. } = opening::open(config, to_open, self.instance).await?;
         volumes.extend(opened);
+        changes.groups = self.change_groups(&config).await?;
         for name in &changes.resized {
             let (open, wanted) = (&self.volumes[name], &config.volumes[name]);
             let blocks = wanted.size.map(|bytes| block::BlockCount(bytes >> wanted.block_size.shift()));
@@ -146,22 +169,30 @@ impl Catalog {
                 Ok(_) => open.unit.capacity_changed(),
                 Err(error) => faults.push(Fault::of_volume(name, error)),
             }
-            let volume = Volume {
-                name: Arc::clone(name),
-                config: wanted.clone(),
-                device: Arc::clone(&open.device),
-                unit: Arc::clone(&open.unit),
-            };
-            volumes.insert(Arc::clone(name), Arc::new(volume));
+            volumes.insert(Arc::clone(name), open.configured(wanted));
         }
         if !faults.is_empty() {
             return Err(CatalogFaults(faults));
         }
         changes.removed = self.volumes.keys().filter(|name| !config.volumes.contains_key(*name)).cloned().collect();
         changes.targets = changed_targets(&self.config.targets, &config.targets);
-        let catalog = Catalog { config, volumes, ports };
+        let (instance, groups) = (self.instance, self.groups.clone());
+        let catalog = Catalog { config, instance, volumes, groups, ports };
         catalog.tell_target_ports();
         Ok((catalog, changes))
+    }
+
+    /// Have the groups do as `config` says where that is something else than before.
+    async fn change_groups(&self, config: &Config) -> Result<Vec<GroupName>, CatalogFaults> {
+        let mut changed = BTreeSet::new();
+        for (name, open) in &self.volumes {
+            let wanted = config.volumes.get(name).and_then(|volume| volume.mirror.as_ref());
+            let (Some(group), Some(old), Some(new)) = (&open.group, &open.config.mirror, wanted) else { continue };
+            if !changed.contains(&new.group) {
+                obey(name, group, mirrored::changes(old, new), &mut changed).await?;
+            }
+        }
+        Ok(changed.into_iter().collect())
     }
 
     /// Every unit learns by which target ports it can be reached: one for each portal group of each target that has it.
@@ -174,7 +205,7 @@ impl Catalog {
                 ports.entry(volume).or_default().extend(target.portal_groups.iter().filter_map(|tag| {
                     Some(TargetPort {
                         relative: self.ports.get(name, *tag)?,
-                        group: TARGET_PORT_GROUP,
+                        group: FIRST_TARGET_PORT_GROUP,
                         target_name: name.shared(),
                         portal_group: *tag,
                     })
@@ -182,7 +213,10 @@ impl Catalog {
             }
         }
         for (name, volume) in &self.volumes {
-            volume.unit.set_target_ports(ports.remove(name).unwrap_or_default());
+            let mut ports = ports.remove(name).unwrap_or_default();
+            let group = target_port_group(&self.config.node, &volume.config);
+            ports.iter_mut().for_each(|port| port.group = group);
+            volume.unit.set_target_ports(ports);
         }
     }
 
@@ -193,6 +227,10 @@ impl Catalog {
     /// The port of `target` in the portal group of that tag; 0, which is reserved, where there is none.
     pub fn target_port(&self, target: &IscsiName, tag: u16) -> RelativeTargetPort {
         self.ports.get(target, tag).unwrap_or(RelativeTargetPort(0))
+    }
+
+    pub fn groups(&self) -> &BTreeMap<GroupName, Arc<Group>> {
+        &self.groups
     }
 
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
@@ -211,21 +249,53 @@ impl Catalog {
     }
 }
 
-/// `Ok(Some(bytes))`: grow to that. `Err`: can't be done while the volume is open.
-fn live_change(open: &VolumeConfig, wanted: &VolumeConfig) -> Result<Option<u64>, String> {
-    if open == wanted {
-        return Ok(None);
+impl Volume {
+    /// The same volume, with what is not the device's.
+    fn configured(&self, config: &VolumeConfig) -> Arc<Volume> {
+        Arc::new(Volume {
+            name: Arc::clone(&self.name),
+            config: config.clone(),
+            device: Arc::clone(&self.device),
+            local: Arc::clone(&self.local),
+            group: self.group.clone(),
+            unit: Arc::clone(&self.unit),
+        })
     }
-    if (VolumeConfig { size: wanted.size, ..open.clone() }) != *wanted {
+}
+
+/// `Ok(Some(bytes))`: grow to that. `Err`: can't be done while the volume is open. Mirroring has rules of its own.
+fn live_change(open: &VolumeConfig, wanted: &VolumeConfig) -> Result<Option<u64>, String> {
+    if (VolumeConfig { size: wanted.size, mirror: wanted.mirror.clone(), ..open.clone() }) != *wanted {
         return Err("only `size` can change while the volume is served; to change more, remove the volume, \
                     reload, add it again, and reload"
             .into());
     }
     match (open.size, wanted.size) {
+        (old, new) if old == new => Ok(None),
+        (_, Some(_)) if wanted.mirror.is_some() => Err("a mirrored volume does not grow while it is served: stop the \
+                    target on both nodes, change `size` on both, and start them again"
+            .into()),
         (Some(old), Some(new)) if new > old => Ok(Some(new)),
         (Some(old), Some(new)) => Err(format!("the size can't shrink from {old} to {new} bytes; a volume only grows")),
         _ => Err("the size can't be removed; name the size the volume has".into()),
     }
+}
+
+/// One group's commands; `changed` notes that there were any.
+async fn obey(
+    volume: &VolumeName,
+    group: &Arc<Group>,
+    commands: Vec<Command>,
+    changed: &mut BTreeSet<GroupName>,
+) -> Result<(), CatalogFaults> {
+    for command in commands {
+        if let Err(refusal) = group.command(command).await {
+            let cause = format!("{refusal}; what was changed of it stays so until the next reload");
+            return Err(CatalogFaults(vec![Fault { place: format!("volumes.{volume}.mirror"), cause }]));
+        }
+        changed.insert(group.config().name.clone());
+    }
+    Ok(())
 }
 
 fn changed_targets(old: &BTreeMap<IscsiName, TargetConfig>, new: &BTreeMap<IscsiName, TargetConfig>) -> Vec<IscsiName> {
@@ -236,95 +306,13 @@ fn changed_targets(old: &BTreeMap<IscsiName, TargetConfig>, new: &BTreeMap<Iscsi
     names
 }
 
-/// TARGET PORT GROUP of all ports of this node (SPC-5 §5.18): they share one asymmetric access state.
-const TARGET_PORT_GROUP: u16 = 1;
-
-/// Threads that open volumes: opening waits for disks (a first start makes one record a volume, and syncs it).
-const OPENERS: usize = 16;
-
-type Opened = (Config, BTreeMap<VolumeName, Arc<Volume>>);
-
-async fn open_volumes(config: Config, names: Vec<VolumeName>) -> Result<Opened, CatalogFaults> {
-    let config = Arc::new(config);
-    let share = names.len().div_ceil(OPENERS).max(1);
-    let mut openers = Vec::new();
-    for share in names.chunks(share) {
-        let (config, share) = (Arc::clone(&config), share.to_vec());
-        openers.push(tokio::task::spawn_blocking(move || {
-            let state = StateStore::directory(&config.state_dir);
-            share.iter().map(|name| open_volume(&config, name, &state)).collect::<Vec<_>>()
-        }));
-    }
-    let mut opened = Vec::new();
-    for opener in openers {
-        opened.extend(opener.await.expect("opening a volume does not panic and is not cancelled"));
-    }
-    let config = Arc::try_unwrap(config).expect("the openers have ended");
-    let mut volumes = BTreeMap::new();
-    let mut faults = Vec::new();
-    for result in opened {
-        match result {
-            Ok(volume) => {
-                volumes.insert(Arc::clone(&volume.name), volume);
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    match faults.is_empty() {
-        true => Ok((config, volumes)),
-        false => Err(CatalogFaults(faults)),
+/// TARGET PORT GROUP of all ports of this node (SPC-5 §5.18): they share one asymmetric access state. The peer's ports are
+/// another group of the same logical unit, so it needs another number: hosts keep one state for each.
+fn target_port_group(node: &str, volume: &VolumeConfig) -> u16 {
+    match &volume.mirror {
+        Some(mirror) if *mirror.peer < *node => FIRST_TARGET_PORT_GROUP + 1,
+        _ => FIRST_TARGET_PORT_GROUP,
     }
 }
 
-fn open_volume(config: &Config, name: &VolumeName, state: &StateStore) -> Result<Arc<Volume>, Fault> {
-    let volume = &config.volumes[name];
-    let fault = |cause: &dyn fmt::Display| Fault::of_volume(name, cause);
-    let spec = block::StoreSpec {
-        store: match &volume.store {
-            config::Store::File { path, direct_io } => block::Store::File { path: path.clone(), direct_io: *direct_io },
-            config::Store::Device { path, .. } => block::Store::Device { path: path.clone() },
-            config::Store::Memory => block::Store::Memory,
-            config::Store::Null => block::Store::Null,
-        },
-        size: volume.size,
-        block_length: volume.block_size,
-        read_only: volume.read_only,
-        thin: volume.thin.unwrap_or(true),
-    };
-    let device = block::open(&spec).map_err(|error| fault(&error))?;
-    let options = lu_options(volume, name, state).map_err(|error| fault(&error))?;
-    let options = LuOptions { thin: options.thin && device.capabilities().unmap, ..options };
-    let unit = LogicalUnit::new(options, Arc::clone(&device), state.clone()).map_err(|error| fault(&error))?;
-    Ok(Arc::new(Volume { name: Arc::clone(name), config: volume.clone(), device, unit }))
-}
-
-fn lu_options(volume: &VolumeConfig, name: &VolumeName, state: &StateStore) -> Result<LuOptions, StateError> {
-    let identity = match volume.identity.uuid {
-        Some(uuid) => Identity { uuid },
-        None => state.identity(&UnitName::new(name), || Identity { uuid: Uuid::new_v4() })?,
-    };
-    let plain = LuOptions::new(name, identity);
-    let given = &volume.identity;
-    Ok(LuOptions {
-        serial: given.serial.clone(),
-        naa: given.naa.map(|naa| naa.as_bytes().to_vec()),
-        vendor: given.vendor.clone().unwrap_or(plain.vendor),
-        product: given.product.clone().unwrap_or(plain.product),
-        revision: given.revision.clone().unwrap_or(plain.revision),
-        scsi_version: volume.scsi_version as u8,
-        physical_block_exponent: (volume.physical_block_size / volume.block_size.bytes()).trailing_zeros() as u8,
-        rotation_rate: match volume.rotation {
-            config::Rotation::NotReported => 0,
-            config::Rotation::NonRotating => 1,
-            config::Rotation::Rpm(rpm) => rpm,
-        },
-        thin: volume.thin.unwrap_or(true),
-        removable: volume.removable,
-        read_only: volume.read_only,
-        write_cache: volume.write_cache,
-        long_cdbs: volume.long_cdbs,
-        identity: plain.identity,
-        name: plain.name,
-        lowest_aligned: plain.lowest_aligned,
-    })
-}
+const FIRST_TARGET_PORT_GROUP: u16 = 1;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{GroupName, VolumeConfig, VolumeMirror, VolumeName};
+use mirror_link::replica::io::Command;
+
+use super::config::{Config, GroupName, VolumeConfig, VolumeMirror, VolumeName};
 
 /// Volumes with one owner, one order of writes and one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +28,12 @@ pub struct Disagreement {
 }
 
 /// The groups that the volumes make, or every disagreement.
-pub fn groups(
-    volumes: &BTreeMap<VolumeName, VolumeConfig>,
+pub fn groups<'a>(
+    volumes: impl IntoIterator<Item = (&'a VolumeName, &'a VolumeConfig)>,
 ) -> Result<BTreeMap<GroupName, VolumeGroup>, Vec<Disagreement>> {
     let mut groups: BTreeMap<GroupName, VolumeGroup> = BTreeMap::new();
     let mut disagreements = Vec::new();
-    for (name, mirror) in volumes.iter().filter_map(|(name, volume)| Some((name, volume.mirror.as_ref()?))) {
+    for (name, mirror) in volumes.into_iter().filter_map(|(name, volume)| Some((name, volume.mirror.as_ref()?))) {
         let group = groups
             .entry(mirror.group.clone())
             .or_insert_with(|| VolumeGroup { mirror: mirror.clone(), volumes: Vec::new() });
@@ -47,6 +49,62 @@ pub fn groups(
         true => Ok(groups),
         false => Err(disagreements),
     }
+}
+
+/// What of mirroring a reload can't change: each with its place, and the remedy.
+pub fn fixed(old: &Config, new: &Config) -> Vec<(String, &'static str)> {
+    let mirrored = |config: &Config| config.volumes.values().any(|volume| volume.mirror.is_some());
+    if !mirrored(old) && !mirrored(new) && old.peers.is_empty() && new.peers.is_empty() {
+        return Vec::new();
+    }
+    let mut fixed = Vec::new();
+    let mut note = |place: &str, changed: bool| {
+        if changed {
+            fixed.push((
+                place.to_owned(),
+                "can't change while volumes may be mirrored; restart the target to change it",
+            ));
+        }
+    };
+    note("node", old.node != new.node);
+    note("mirror_listen", old.mirror_listen != new.mirror_listen);
+    note("peers", old.peers != new.peers);
+    for name in old.volumes.keys().chain(new.volumes.keys().filter(|name| !old.volumes.contains_key(*name))) {
+        let (before, after) = (old.volumes.get(name), new.volumes.get(name));
+        let mirror = |volume: Option<&VolumeConfig>| volume.and_then(|volume| volume.mirror.clone());
+        let (before_mirror, after_mirror) = (mirror(before), mirror(after));
+        let place = format!("volumes.{name}");
+        match (before_mirror, after_mirror) {
+            (None, None) => {}
+            (None, Some(_)) => fixed.push((format!("{place}.mirror"), ADDED)),
+            (Some(_), None) if after.is_none() => fixed.push((place, REMOVED)),
+            (Some(_), None) => fixed.push((format!("{place}.mirror"), REMOVED)),
+            (Some(before), Some(after)) => {
+                let keys = differing(&before, &after).filter(|key| !LIVE.contains(key));
+                fixed.extend(keys.map(|key| (format!("{place}.mirror.{key}"), UNCHANGED)));
+                if before.group != after.group {
+                    fixed.push((format!("{place}.mirror.group"), UNCHANGED));
+                }
+            }
+        }
+    }
+    fixed
+}
+
+/// What makes a running group of the old settings one of the new, where they differ in nothing else.
+pub fn changes(old: &VolumeMirror, new: &VolumeMirror) -> Vec<Command> {
+    let (old, new) = (&old.policy, &new.policy);
+    let mut commands = Vec::new();
+    if old.max_stall != new.max_stall {
+        commands.push(Command::MaxStall(new.max_stall));
+    }
+    if old.on_link_loss != new.on_link_loss {
+        commands.push(Command::OnLinkLoss(new.on_link_loss));
+    }
+    if old.mode != new.mode {
+        commands.push(Command::Mode(new.mode));
+    }
+    commands
 }
 
 /// Keys under `mirror` whose values differ.
@@ -65,6 +123,13 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
     .filter(|(_, same)| !same)
     .map(|(key, _)| key)
 }
+
+/// Keys under `mirror` that a reload changes.
+const LIVE: [&str; 3] = ["mode", "on_link_loss", "max_stall"];
+const ADDED: &str = "a mirrored volume is added, or a volume mirrored, at a restart only; restart the target";
+const REMOVED: &str = "a mirrored volume is removed, or no longer mirrored, at a restart only; restart the target";
+const UNCHANGED: &str =
+    "of `mirror` only mode, on_link_loss and max_stall change while it is served; restart the target";
 
 #[cfg(test)]
 mod tests {

@@ -6,3 +6,7 @@ pub mod config;
 pub mod mirrored;
 pub mod ports;
 pub mod router;
+
+mod front;
+mod identity;
+mod opening;

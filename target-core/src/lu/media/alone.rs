@@ -23,7 +23,7 @@ pub(crate) fn compare_and_write(
         let half = extent.byte_length(unit.device.block_length());
         // 256 blocks do not fit the field and come as none, with data for 256: the field is what is wrong.
         if half == 0 && expected_data_out > 0 {
-            return Err(Sense::invalid_field_in_cdb(13, None));
+            return Err(Sense::invalid_field_in_cdb(13, None).into());
         }
         if data.len() != 2 * half || expected_data_out != 2 * half {
             return Err(length_mismatch());
@@ -80,7 +80,7 @@ async fn write(unit: &LogicalUnit, extent: Extent, data: Payload, durability: Du
     if extent.is_empty() {
         return Ok(Payload::default());
     }
-    let written: Result<(), Sense> = unit.device.write(extent, data, durability).await.map_err(write_failed(extent));
+    let written = unit.device.write(extent, data, durability).await.map_err(write_failed(extent));
     written.map(|()| Payload::default())
 }
 

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use super::{Outcome, PIECE_BYTES, later, length_mismatch, read_failed};
 use crate::block::{Eventually, Extent, Payload};
 use crate::lu::command::CommandComplete;
+use crate::lu::device_error::Failure;
 use crate::lu::unit::LogicalUnit;
 use crate::scsi::request::ByteCheck;
 use crate::scsi::sense::Sense;
@@ -41,7 +42,7 @@ pub(super) async fn compare(
     extent: Extent,
     data: Option<&Payload>,
     one_block: bool,
-) -> Result<(), Sense> {
+) -> Result<(), Failure> {
     let block_length = unit.device.block_length();
     let mut buffer = BytesMut::with_capacity(extent.byte_length(block_length).min(PIECE_BYTES) as usize);
     let one = data.filter(|_| one_block).map(Payload::contiguous);
@@ -56,7 +57,7 @@ pub(super) async fn compare(
             (None, None) => None,
         };
         if let Some(at) = difference {
-            return Err(Sense::miscompare(offset + at));
+            return Err(Sense::miscompare(offset + at).into());
         }
         offset += length;
     }

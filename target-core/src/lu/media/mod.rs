@@ -14,27 +14,27 @@ pub(super) mod write;
 use std::sync::Arc;
 
 use super::command::CommandComplete;
-use super::device_error::{self, Direction};
+use super::device_error::{self, Direction, Failure};
 use super::state::exceptional;
 use super::unit::LogicalUnit;
 use crate::block::{BlockCount, BlockError, Eventually, Extent, Payload};
 use crate::scsi::sense::{Asc, Sense};
 
 /// What a command's body comes to; `LogicalUnit::complete` makes its status of it.
-pub(super) type Outcome = Result<Payload, Sense>;
+pub(super) type Outcome = Result<Payload, Failure>;
 
 /// Bytes handled at a time where a command reads or repeats more than it transfers: little memory for one command, and
 /// others get at the device between the pieces.
 pub(super) const PIECE_BYTES: u64 = 1 << 20;
 
 /// SPC-5 has it as 0Eh/03h, INVALID FIELD IN COMMAND INFORMATION UNIT: the transport's length and the CDB's disagree.
-pub(super) fn length_mismatch() -> Sense {
-    Sense::illegal_request(Asc { code: 0x0E, qualifier: 0x03 })
+pub(super) fn length_mismatch() -> Failure {
+    Sense::illegal_request(Asc { code: 0x0E, qualifier: 0x03 }).into()
 }
 
 impl LogicalUnit {
     /// The part of the extent that `data` covers.
-    pub(super) fn covered(&self, extent: Extent, data: &Payload) -> Result<Extent, Sense> {
+    pub(super) fn covered(&self, extent: Extent, data: &Payload) -> Result<Extent, Failure> {
         let block_length = self.device.block_length();
         if data.len() == extent.byte_length(block_length) {
             return Ok(extent);
@@ -58,12 +58,12 @@ impl LogicalUnit {
     }
 }
 
-pub(super) fn write_failed(extent: Extent) -> impl Fn(BlockError) -> Sense {
-    move |error| device_error::sense(error, Direction::Write, extent)
+pub(super) fn write_failed(extent: Extent) -> impl Fn(BlockError) -> Failure {
+    move |error| device_error::failure(error, Direction::Write, extent)
 }
 
-pub(super) fn read_failed(extent: Extent) -> impl Fn(BlockError) -> Sense {
-    move |error| device_error::sense(error, Direction::Read, extent)
+pub(super) fn read_failed(extent: Extent) -> impl Fn(BlockError) -> Failure {
+    move |error| device_error::failure(error, Direction::Read, extent)
 }
 
 /// Run a command's body that waits, and complete it.

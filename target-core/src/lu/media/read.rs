@@ -7,10 +7,9 @@ use bytes::BytesMut;
 use super::read_failed;
 use crate::block::{Eventually, Extent};
 use crate::lu::command::CommandComplete;
-use crate::lu::device_error::{self, Direction};
+use crate::lu::device_error::{self, Direction, Failure};
 use crate::lu::gate::Shared;
 use crate::lu::unit::LogicalUnit;
-use crate::scsi::sense::Sense;
 
 pub(crate) fn read(unit: Arc<LogicalUnit>, extent: Extent, buffer: BytesMut) -> Eventually<CommandComplete> {
     unit.statistics.reads.add(1);
@@ -52,6 +51,6 @@ pub(crate) fn synchronize(unit: Arc<LogicalUnit>, extent: Extent, immediate: boo
     Eventually::Now(CommandComplete::good())
 }
 
-pub(super) fn flush_failed(extent: Extent) -> impl Fn(crate::block::BlockError) -> Sense {
-    move |error| device_error::sense(error, Direction::Write, extent)
+pub(super) fn flush_failed(extent: Extent) -> impl Fn(crate::block::BlockError) -> Failure {
+    move |error| device_error::failure(error, Direction::Write, extent)
 }

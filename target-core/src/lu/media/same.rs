@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::{PIECE_BYTES, later, length_mismatch, write_failed};
 use crate::block::{Allocation, Durability, Eventually, Extent, Payload};
 use crate::lu::command::CommandComplete;
+use crate::lu::device_error::Failure;
 use crate::lu::unit::LogicalUnit;
-use crate::scsi::sense::Sense;
 
 /// `data` is the one block, or nothing: zeroes, with NDOB, and with UNMAP from initiators that send none.
 pub(crate) fn write_same(
@@ -47,7 +47,7 @@ pub(crate) fn write_same(
     })
 }
 
-async fn zero(unit: &LogicalUnit, extent: Extent, unmap: bool, durability: Durability) -> Result<(), Sense> {
+async fn zero(unit: &LogicalUnit, extent: Extent, unmap: bool, durability: Durability) -> Result<(), Failure> {
     if extent.is_empty() {
         return Ok(());
     }
@@ -68,7 +68,7 @@ impl Pattern {
         Pattern { piece: bytes.repeat(times).into() }
     }
 
-    pub async fn write(&self, unit: &LogicalUnit, extent: Extent, durability: Durability) -> Result<(), Sense> {
+    pub async fn write(&self, unit: &LogicalUnit, extent: Extent, durability: Durability) -> Result<(), Failure> {
         for piece in extent.pieces(unit.piece_blocks()) {
             let length = piece.byte_length(unit.device.block_length()) as usize;
             let data = Payload::from(self.piece.slice(..length));

@@ -6,11 +6,11 @@ use super::compare::compare;
 use super::{Outcome, later, write_failed};
 use crate::block::{Durability, Eventually, Extent, Payload};
 use crate::lu::command::CommandComplete;
+use crate::lu::device_error::Failure;
 use crate::lu::gate::Shared;
 use crate::lu::state::exceptional;
 use crate::lu::unit::LogicalUnit;
 use crate::scsi::request::ByteCheck;
-use crate::scsi::sense::Sense;
 
 pub(crate) fn write(
     unit: Arc<LogicalUnit>,
@@ -20,7 +20,7 @@ pub(crate) fn write(
 ) -> Eventually<CommandComplete> {
     let extent = match unit.covered(extent, &data) {
         Ok(extent) => extent,
-        Err(sense) => return Eventually::Now(unit.complete(Err(sense))),
+        Err(failure) => return Eventually::Now(unit.complete(Err(failure))),
     };
     unit.statistics.writes.add(1);
     unit.statistics.written.add(data.len());
@@ -46,7 +46,7 @@ fn write_inside(
     if unit.is_exceptional(exceptional::NOT_READY)
         && let Err(sense) = unit.still_ready()
     {
-        return Eventually::Now(unit.complete(Err(sense)));
+        return Eventually::Now(unit.refuse(sense));
     }
     unit.clone().device.write(extent, data, durability).map(move |written| {
         drop(pass);
@@ -79,6 +79,6 @@ async fn write_then_verify(unit: Arc<LogicalUnit>, extent: Extent, data: Payload
 }
 
 /// SBC-4 §5.44: what is verified is on the medium.
-async fn write_durable(unit: &LogicalUnit, extent: Extent, data: Payload) -> Result<(), Sense> {
+async fn write_durable(unit: &LogicalUnit, extent: Extent, data: Payload) -> Result<(), Failure> {
     unit.device.write(extent, data, Durability::Durable).await.map_err(write_failed(extent))
 }

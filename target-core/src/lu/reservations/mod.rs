@@ -14,6 +14,7 @@ mod service_in;
 mod service_out;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::scsi::sense::{Asc, Sense};
 
 pub use record::{Record, RecordError};
 pub use service_out::PersistentReserveOut;
+pub use told::{Told, ToldPort};
 
 /// RESERVATION KEY. 0 is "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

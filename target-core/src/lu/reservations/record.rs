@@ -1,6 +1,7 @@
 //! Registrations and reservation as APTPL keeps them: what [`StateStore`](crate::lu::persist::StateStore) writes as
 //! `reservations.json`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -77,14 +78,27 @@ impl Record {
         }
         Ok(restored)
     }
+
+    /// Those of registrations; a holder is registered.
+    pub(super) fn target_ports(&self) -> BTreeSet<RelativeTargetPort> {
+        self.registrations.iter().map(|each| RelativeTargetPort(each.nexus.relative_target_port)).collect()
+    }
+
+    pub(super) fn map_target_ports(&mut self, map: impl Fn(u16) -> u16) {
+        let holder = self.reservation.iter_mut().flat_map(|reservation| &mut reservation.holder);
+        for nexus in self.registrations.iter_mut().map(|each| &mut each.nexus).chain(holder) {
+            nexus.relative_target_port = map(nexus.relative_target_port);
+        }
+    }
 }
 
 impl Reservations {
     /// What must be on the medium now; `None` where nothing survives a power loss.
-    pub(super) fn record(&self) -> Option<Record> {
-        if !self.aptpl || self.registrations.is_empty() {
-            return None;
-        }
+    pub fn record(&self) -> Option<Record> {
+        (self.aptpl && !self.registrations.is_empty()).then(|| self.whole())
+    }
+
+    pub(super) fn whole(&self) -> Record {
         let registrations = self
             .registrations
             .iter()
@@ -94,7 +108,7 @@ impl Reservations {
             kind: reservation.kind as u8,
             holder: reservation.holder.as_ref().map(NexusRecord::from),
         });
-        Some(Record { registrations, reservation })
+        Record { registrations, reservation }
     }
 }
 

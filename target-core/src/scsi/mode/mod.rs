@@ -72,13 +72,20 @@ impl ModePages {
         pages
     }
 
+    /// As `restored`, and with current values of their own.
+    pub fn resumed(write_cache: bool, saved: &SavedModePages, current: &SavedModePages) -> ModePages {
+        let pages = ModePages::restored(write_cache, saved);
+        ModePages { current: ModePages::restored(write_cache, current).saved, ..pages }
+    }
+
     /// What to keep for `restored`.
     pub fn saved(&self) -> SavedModePages {
-        let saveable = PAGES.iter().zip(&self.saved).filter(|(row, _)| row.is_saveable());
-        let pages = saveable
-            .map(|(row, page)| SavedPage { page: row.page, subpage: row.subpage, bytes: page.bytes().to_vec() })
-            .collect();
-        SavedModePages { pages }
+        record(&self.saved)
+    }
+
+    /// What to tell for `resumed`.
+    pub fn current(&self) -> SavedModePages {
+        record(&self.current)
     }
 
     /// A logical unit reset makes the saved values the current ones (SPC-5 §5.10).
@@ -110,6 +117,14 @@ impl ModePages {
     }
 }
 
+fn record(values: &Values) -> SavedModePages {
+    let saveable = PAGES.iter().zip(values).filter(|(row, _)| row.is_saveable());
+    let pages = saveable
+        .map(|(row, page)| SavedPage { page: row.page, subpage: row.subpage, bytes: page.bytes().to_vec() })
+        .collect();
+    SavedModePages { pages }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +146,14 @@ mod tests {
         let restored = ModePages::restored(true, &serde_json::from_str(&record).expect("deserialised"));
         assert!(!restored.write_cache_enabled() && !restored.software_write_protect());
         assert!(restored.default[CACHING].get(pages::WCE));
+    }
+
+    #[test]
+    fn current_values_go_on_elsewhere_beside_the_saved_ones() {
+        let mut pages = ModePages::new(true);
+        pages.saved[CACHING].set(pages::WCE, false);
+        pages.current[CONTROL].set(pages::SWP, true);
+        assert_eq!(ModePages::resumed(true, &pages.saved(), &pages.current()), pages);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub static OPERATIONS: &[Operation] = &[
     op(0x1E, "PREVENT ALLOW MEDIUM REMOVAL", &[0x1E, 0, 0, 0, 0x03, 0], sbc::prevent_allow_medium_removal),
     op(0x25, "READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], sbc::read_capacity_10)
         .needs_ready()
+        .in_standby()
         .while_sanitizing(),
     op(0x28, "READ(10)", &[0x28, DPO_FUA, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0], sbc::read_10)
         .reads()
@@ -158,6 +159,7 @@ pub static OPERATIONS: &[Operation] = &[
         sbc::read_capacity_16,
     )
     .needs_ready()
+    .in_standby()
     .while_sanitizing(),
     sa(
         0x9E,
