@@ -192,3 +192,146 @@ fn beat(input: &[u8]) -> Parsed<'_, GroupBeat> {
         .map(|(group, role, (), marks)| GroupBeat { group, role, marks })
         .parse(input)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{epoch, name, seq};
+    use super::*;
+    use crate::config::PairSecret;
+    use crate::ids::{OwnerEpoch, WriteSeq};
+
+    fn keys(us: &str, peer: &str) -> PairKeys {
+        PairKeys::derive(&PairSecret([7; 32].into()), us, peer)
+    }
+
+    fn beat() -> Datagram {
+        let marks = Marks { epoch: OwnerEpoch(2), applied_upto: WriteSeq(9), durable_upto: WriteSeq(8) };
+        Datagram {
+            node: "alpha".into(),
+            instance: Instance(0x77),
+            session: Some(SessionId(0x1122_3344_5566_7788)),
+            number: 0x1234,
+            echo: Some(Echo { instance: Instance(0x88), number: 0x55, held_us: 250_000 }),
+            groups: [GroupBeat { group: GroupIndex(3), role: Role::Primary, marks }].into_iter().collect(),
+        }
+    }
+
+    fn encoded(datagram: &Datagram, keys: &PairKeys) -> BytesMut {
+        let mut out = BytesMut::new();
+        datagram.encode(keys, &mut out);
+        out
+    }
+
+    /// With another body, signed like a good one.
+    fn changed(change: impl FnOnce(&mut BytesMut)) -> Result<Datagram, DatagramError> {
+        let mut wire = encoded(&beat(), &keys("alpha", "beta"));
+        wire.truncate(wire.len() - KEY_LENGTH);
+        change(&mut wire);
+        let signature = sign(&keys("alpha", "beta").heartbeat_to_peer, &[&wire]);
+        wire.extend_from_slice(&signature);
+        Datagram::decode(&wire, &keys("beta", "alpha"))
+    }
+
+    #[test]
+    fn the_bytes_are_what_they_were() {
+        let wire = encoded(&beat(), &keys("alpha", "beta"));
+        let expected = "4c554e42 01050103 00000000 00001234 00000000 00000077 11223344 55667788
+                        00000000 00000088 00000000 00000055 0003d090 00000000 616c706861
+                        0003 01 00 00000000 00000002 00000000 00000009 00000000 00000008
+                        8ce286e1ef1c7f7b38b4570fa3d8dff13f9f47be1924e65eb7cc91ac02e1374e";
+        assert_eq!(hex::encode(&wire), expected.split_whitespace().collect::<String>());
+        assert_eq!(Datagram::claimed_sender(&wire), Ok("alpha"));
+        assert_eq!(Datagram::decode(&wire, &keys("beta", "alpha")), Ok(beat()));
+    }
+
+    #[test]
+    fn of_no_use_to_anybody_else() {
+        let wire = encoded(&beat(), &keys("alpha", "beta"));
+        let forged = Err(DatagramError::Forged { node: "alpha".into() });
+        assert_eq!(Datagram::decode(&wire, &keys("alpha", "beta")), forged, "reflected to its sender");
+        assert_eq!(Datagram::decode(&wire, &keys("gamma", "alpha")), forged, "sent on to another peer");
+        let other = PairKeys::derive(&PairSecret([8; 32].into()), "beta", "alpha");
+        assert_eq!(Datagram::decode(&wire, &other), forged, "another secret");
+    }
+
+    #[test]
+    fn every_single_bit_and_every_length_is_guarded() {
+        let (wire, keys) = (encoded(&beat(), &keys("alpha", "beta")), keys("beta", "alpha"));
+        for bit in 0..8 * wire.len() {
+            let mut damaged = wire.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Datagram::decode(&damaged, &keys).is_err(), "bit {bit}");
+        }
+        for length in 0..wire.len() {
+            assert!(Datagram::decode(&wire[..length], &keys).is_err(), "{length} bytes");
+        }
+        let longer = [&wire[..], &[0]].concat();
+        assert!(Datagram::decode(&longer, &keys).is_err());
+    }
+
+    #[test]
+    fn signed_but_wrong_says_what_was_expected() {
+        let says = |result: Result<Datagram, DatagramError>, text: &str| {
+            assert_eq!(result.expect_err("refused").to_string(), text);
+        };
+        says(changed(|_| ()).and(Err(DatagramError::Foreign)), "not a heartbeat");
+        says(
+            changed(|b| b[4] = 2),
+            "expected a heartbeat of version 1, got version 2: run the same release on both nodes",
+        );
+        says(changed(|b| b[5] = 0), "expected a node's name in a heartbeat, got 0");
+        says(changed(|b| b[6] = 17), "expected at most 16 groups in a heartbeat, got 17");
+        says(changed(|b| b[6] = 2), "expected more bytes in its body in a heartbeat, got 0");
+        says(changed(|b| b[6] = 0), "expected no bytes behind its fields in a heartbeat, got 28");
+        says(changed(|b| b[7] = 4), "expected only flags that this version knows in a heartbeat, got 4");
+        says(changed(|b| b[7] = 1), "expected zero where a flag says that nothing is there in a heartbeat, got 1");
+        says(changed(|b| b[7] = 2), "expected zero where a flag says that nothing is there in a heartbeat, got 2");
+        says(changed(|b| b[55] = 1), "expected reserved bytes that are zero in a heartbeat, got 1");
+        says(changed(|b| b[63] = 3), "expected role 1 or 2 in a heartbeat, got 3");
+    }
+
+    proptest! {
+        #[test]
+        fn every_heartbeat_comes_back(
+            node in name(),
+            (instance, session, number, echo) in any::<(u64, Option<u64>, u64, Option<(u64, u64, u32)>)>(),
+            groups in proptest::collection::vec((any::<(u16, bool)>(), epoch(), seq(), seq()), 0..=BEATS_MAX),
+        ) {
+            let groups = groups.into_iter().map(|((group, primary), epoch, applied_upto, durable_upto)| GroupBeat {
+                group: GroupIndex(group),
+                role: if primary { Role::Primary } else { Role::Secondary },
+                marks: Marks { epoch, applied_upto, durable_upto },
+            });
+            let echo = echo.map(|(instance, number, held_us)| Echo { instance: Instance(instance), number, held_us });
+            let (instance, session) = (Instance(instance), session.map(SessionId));
+            let datagram = Datagram { node, instance, session, number, echo, groups: groups.collect() };
+            let wire = encoded(&datagram, &keys(&datagram.node, "beta"));
+            prop_assert!(wire.len() <= DATAGRAM_MAX && DATAGRAM_MAX <= 1232);
+            prop_assert_eq!(Datagram::decode(&wire, &keys("beta", &datagram.node)), Ok(datagram));
+        }
+
+        #[test]
+        fn random_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), ours in any::<bool>()) {
+            let start: &[u8] = if ours { b"LUNB\x01\x05" } else { b"" };
+            let bytes = [start, &bytes].concat();
+            let _ = Datagram::claimed_sender(&bytes);
+            prop_assert!(Datagram::decode(&bytes, &keys("beta", "alpha")).is_err());
+        }
+
+        #[test]
+        fn a_signed_body_of_any_kind_is_refused_or_comes_back(
+            changes in proptest::collection::vec((5..89_usize, any::<u8>()), 1..5),
+        ) {
+            let result = changed(|wire| {
+                let end = wire.len();
+                changes.iter().for_each(|&(at, byte)| wire[at.min(end - 1)] = byte);
+            });
+            if let Ok(datagram) = result {
+                let wire = encoded(&datagram, &keys("alpha", "beta"));
+                prop_assert_eq!(Datagram::decode(&wire, &keys("beta", "alpha")), Ok(datagram));
+            }
+        }
+    }
+}

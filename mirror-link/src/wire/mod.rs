@@ -15,12 +15,18 @@ pub mod datagram;
 mod decode;
 mod encode;
 mod error;
+pub mod handshake;
 mod header;
 pub mod keys;
 mod kind;
 pub mod message;
 mod outgoing;
 pub mod replay_guard;
+pub mod secure;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use decode::FrameDecoder;
 pub use encode::{FrameEncoder, PayloadCrc};

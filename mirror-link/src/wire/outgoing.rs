@@ -115,3 +115,54 @@ impl Buf for Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_in_pieces_of_any_length_it_is_the_same_bytes() {
+        let whole = b"small1small2PAYLOADPAYsmall3";
+        for step in 1..=whole.len() {
+            let mut out = Outgoing::default();
+            out.put_small(|small| small.extend_from_slice(b"small1"));
+            out.put_small(|small| small.extend_from_slice(b"small2"));
+            out.put_payload(Bytes::from_static(b"PAYLOAD"));
+            out.put_payload(Bytes::new());
+            out.put_payload(Bytes::from_static(b"PAY"));
+            out.put_small(|small| small.extend_from_slice(b"small3"));
+            let mut written = Vec::new();
+            while out.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = out.chunks_vectored(&mut slices);
+                let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!(all.len(), out.remaining());
+                assert!(all.starts_with(out.chunk()) && !out.chunk().is_empty());
+                let length = step.min(all.len());
+                written.extend_from_slice(&all[..length]);
+                out.advance(length);
+            }
+            assert_eq!(written, whole, "steps of {step}");
+            assert!(out.segments.is_empty() && out.small.is_empty());
+        }
+    }
+
+    #[test]
+    fn cleared_it_is_as_new() {
+        let mut out = Outgoing::default();
+        out.put_small(|small| small.extend_from_slice(b"gone"));
+        out.put_payload(Bytes::from_static(b"gone"));
+        out.clear();
+        assert!(!out.has_remaining() && out.chunk().is_empty());
+        out.put_small(|small| small.extend_from_slice(b"next"));
+        assert_eq!(out.copy_to_bytes(4), b"next"[..]);
+    }
+
+    #[test]
+    fn fewer_slices_than_pieces_are_filled() {
+        let mut out = Outgoing::default();
+        (0..5).for_each(|_| out.put_payload(Bytes::from_static(b"piece")));
+        assert_eq!(out.chunks_vectored(&mut [IoSlice::new(&[]); 3]), 3);
+        assert_eq!(out.chunks_vectored(&mut []), 0);
+    }
+}

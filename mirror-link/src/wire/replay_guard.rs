@@ -99,3 +99,139 @@ impl Heard {
         Echo { instance: self.instance, number: self.number, held_us }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ALPHA: Instance = Instance(1);
+
+    /// One run of the peer, which hears and says what it is told to.
+    struct Peer {
+        instance: Instance,
+        number: u64,
+        heard: Option<Echo>,
+    }
+
+    impl Peer {
+        fn new(instance: u64) -> Peer {
+            Peer { instance: Instance(instance), number: 0, heard: None }
+        }
+
+        fn hears(&mut self, number: u64) {
+            self.heard = Some(Echo { instance: ALPHA, number, held_us: 0 });
+        }
+
+        fn says(&mut self) -> Datagram {
+            self.number += 1;
+            Datagram {
+                node: "beta".into(),
+                instance: self.instance,
+                session: None,
+                number: self.number,
+                echo: self.heard,
+                groups: Default::default(),
+            }
+        }
+    }
+
+    fn unproven(instance: u64, number: u64) -> Verdict {
+        Verdict::Unproven(Echo { instance: Instance(instance), number, held_us: 0 })
+    }
+
+    #[test]
+    fn believed_once_it_echoes_and_while_its_number_grows() {
+        let (now, mut guard, mut beta) = (Instant::now(), ReplayGuard::new(ALPHA), Peer::new(2));
+        assert_eq!(guard.receive(now, &beta.says()), unproven(2, 1));
+        assert_eq!(guard.echo(now), None, "nothing is believed");
+        beta.hears(guard.next_number());
+        let proof = beta.says();
+        assert_eq!(guard.receive(now, &proof), Verdict::NewInstance);
+        assert_eq!(guard.receive(now, &proof), Verdict::Replayed);
+        let (late, newer) = (beta.says(), beta.says());
+        assert_eq!(guard.receive(now, &newer), Verdict::Fresh);
+        assert_eq!(guard.receive(now, &late), Verdict::Replayed, "overtaken");
+        let later = now + Duration::from_millis(7);
+        assert_eq!(guard.echo(later), Some(Echo { instance: Instance(2), number: 4, held_us: 7000 }));
+        let never = guard.echo(now + Duration::from_secs(100_000)).map(|echo| echo.held_us);
+        assert_eq!(never, Some(u32::MAX));
+        assert_eq!(
+            guard.echo(now.checked_sub(Duration::from_secs(1)).expect("a moment before")).map(|e| e.held_us),
+            Some(0)
+        );
+    }
+
+    #[test]
+    fn a_restarted_peer_is_believed_and_recordings_of_its_former_run_are_not() {
+        let (now, mut guard) = (Instant::now(), ReplayGuard::new(ALPHA));
+        let (mut former, mut recorded) = (Peer::new(2), Vec::new());
+        for _ in 0..9 {
+            former.hears(guard.next_number());
+            recorded.push(former.says());
+            guard.receive(now, recorded.last().expect("just said"));
+        }
+        let mut peer = Peer::new(3);
+        assert_eq!(guard.receive(now, &peer.says()), unproven(3, 1));
+        peer.hears(guard.next_number());
+        assert_eq!(guard.receive(now, &peer.says()), Verdict::NewInstance);
+        for datagram in &recorded {
+            assert_eq!(guard.receive(now, datagram), unproven(2, datagram.number), "recorded {}", datagram.number);
+        }
+        assert_eq!(guard.receive(now, &peer.says()), Verdict::Fresh, "and the peer is believed still");
+    }
+
+    #[test]
+    fn recordings_from_before_our_own_restart_are_not_believed() {
+        let (now, mut before) = (Instant::now(), ReplayGuard::new(Instance(99)));
+        let mut beta = Peer::new(2);
+        beta.heard = Some(Echo { instance: Instance(99), number: before.next_number(), held_us: 0 });
+        let recorded = beta.says();
+        assert_eq!(before.receive(now, &recorded), Verdict::NewInstance);
+        let mut guard = ReplayGuard::new(ALPHA);
+        (0..5).for_each(|_| _ = guard.next_number());
+        assert_eq!(guard.receive(now, &recorded), unproven(2, 1));
+    }
+
+    #[test]
+    fn a_number_that_we_never_sent_proves_nothing() {
+        let (now, mut guard, mut beta) = (Instant::now(), ReplayGuard::new(ALPHA), Peer::new(2));
+        guard.next_number();
+        for number in [0, 2, u64::MAX] {
+            beta.hears(number);
+            assert!(matches!(guard.receive(now, &beta.says()), Verdict::Unproven(_)), "{number}");
+        }
+        beta.hears(1);
+        assert_eq!(guard.receive(now, &beta.says()), Verdict::NewInstance);
+        // A believed peer that echoes nonsense cannot lock its own successor out.
+        beta.hears(u64::MAX);
+        assert_eq!(guard.receive(now, &beta.says()), Verdict::Fresh);
+        let mut next = Peer::new(3);
+        next.hears(guard.next_number());
+        assert_eq!(guard.receive(now, &next.says()), Verdict::NewInstance);
+    }
+
+    /// Both new to each other, each answering what is unproven: how many datagrams until both believe?
+    #[test]
+    fn two_guards_believe_each_other_after_three_datagrams() {
+        let now = Instant::now();
+        let mut guards = [ReplayGuard::new(Instance(1)), ReplayGuard::new(Instance(2))];
+        let say = |guard: &mut ReplayGuard, echo: Option<Echo>| Datagram {
+            node: "either".into(),
+            instance: guard.ours,
+            session: None,
+            number: guard.next_number(),
+            echo: echo.or_else(|| guard.echo(now)),
+            groups: Default::default(),
+        };
+        let first = say(&mut guards[0], None);
+        let Verdict::Unproven(echo) = guards[1].receive(now, &first) else { panic!("unknown as yet") };
+        let second = say(&mut guards[1], Some(echo));
+        assert_eq!(guards[0].receive(now, &second), Verdict::NewInstance);
+        let third = say(&mut guards[0], None);
+        assert_eq!(guards[1].receive(now, &third), Verdict::NewInstance);
+        let fourth = say(&mut guards[1], None);
+        assert_eq!(guards[0].receive(now, &fourth), Verdict::Fresh);
+    }
+}

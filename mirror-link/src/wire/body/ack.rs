@@ -93,3 +93,34 @@ pub(super) fn put(ack: &Ack, out: &mut BytesMut) {
     }
     ack.failed.iter().for_each(|seq| out.put_u64(seq.0));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::OwnerEpoch;
+    use crate::wire::message::Message;
+    use crate::wire::testing::{golden, of_group};
+
+    #[test]
+    fn received_beyond_a_hole_and_failed_once() {
+        let ack = Ack {
+            epoch: OwnerEpoch(2),
+            number: 0x55,
+            received_upto: WriteSeq(9),
+            applied_upto: WriteSeq(8),
+            durable_upto: WriteSeq(7),
+            received: [(WriteSeq(11), WriteSeq(12)), (WriteSeq(14), WriteSeq(14))].into_iter().collect(),
+            applied: [(WriteSeq(12), WriteSeq(12))].into_iter().collect(),
+            credit: Credit { seq: WriteSeq(0x100), bytes: 0x1_0000_0000 },
+            failed: [WriteSeq(6)].into_iter().collect(),
+        };
+        golden(
+            &of_group(Message::Ack(Box::new(ack))),
+            "4c554e4d 01120000 11223344 55667788 0003 0000 00000074 00000000 00000000 d75c1c6c 00000000 7761657e
+             00000000 00000002 00000000 00000055 00000000 00000009 00000000 00000008 00000000 00000007
+             00000000 00000100 00000001 00000000 02010001
+             00000000 0000000b 00000000 0000000c 00000000 0000000e 00000000 0000000e
+             00000000 0000000c 00000000 0000000c 00000000 00000006",
+        );
+    }
+}

@@ -41,3 +41,26 @@ pub(super) fn put(begin: &Begin, out: &mut BytesMut) {
     out.put_u8(if begin.resync { RESYNC } else { 0 });
     out.put_bytes(0, 7);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Generation, OwnerEpoch, WriteSeq};
+    use crate::wire::message::Message;
+    use crate::wire::testing::{golden, of_group};
+
+    #[test]
+    fn a_resync_begins() {
+        let begin = Begin {
+            epoch: OwnerEpoch(2),
+            first: WriteSeq(0x1234),
+            resync: true,
+            generation: Generation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+        };
+        golden(
+            &of_group(Message::Begin(begin)),
+            "4c554e4d 01110000 11223344 55667788 0003 0000 00000028 00000000 00000000 5680ad13 00000000 34b6e624
+             00000000 00000002 00000000 00001234 00112233 44556677 8899aabb ccddeeff 01000000 00000000",
+        );
+    }
+}

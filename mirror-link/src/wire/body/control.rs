@@ -49,3 +49,33 @@ pub(super) fn put_bye(reason: ByeReason, out: &mut BytesMut) {
     });
     out.put_bytes(0, 7);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::Frame;
+    use crate::wire::testing::golden;
+
+    #[test]
+    fn ping_and_pong() {
+        golden(
+            &Frame::Ping(0x0102_0304_0506_0708),
+            "4c554e4d 01010000 00000000 00000000 0000 0000 00000008 00000000 00000000 46891f81 00000000 c7e998e2
+             01020304 05060708",
+        );
+        golden(
+            &Frame::Pong(1),
+            "4c554e4d 01020000 00000000 00000000 0000 0000 00000008 00000000 00000000 7e433189 00000000 36f1758a
+             00000000 00000001",
+        );
+    }
+
+    #[test]
+    fn bye() {
+        golden(
+            &Frame::Bye(ByeReason::Misbehaved),
+            "4c554e4d 01030000 00000000 00000000 0000 0000 00000008 00000000 00000000 576c35e3 00000000 54ea0ded
+             03000000 00000000",
+        );
+    }
+}

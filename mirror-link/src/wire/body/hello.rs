@@ -193,3 +193,48 @@ fn disk_state_to_wire(state: DiskState) -> u8 {
         DiskState::Failed => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{OwnerEpoch, WriteSeq};
+    use crate::wire::message::Message;
+    use crate::wire::testing::{golden, of_group};
+
+    #[test]
+    fn an_owner_that_crashed() {
+        let shape = |name: &str, block_length, capacity| VolumeShape {
+            name: name.into(),
+            block_length,
+            capacity: BlockCount(capacity),
+        };
+        let hello = Hello {
+            group: "bank".into(),
+            node: "beta".into(),
+            instance: Instance(0x77),
+            volumes: vec![shape("data", BlockLength::B4096, 0x100), shape("log", BlockLength::B512, 0x200)],
+            role: Role::Primary,
+            disk: DiskState::Outdated,
+            epoch: OwnerEpoch(4),
+            generation: Generation(0xaa),
+            history: vec![Generation(0xbb), Generation(0xcc)],
+            dirty_since: Some(Generation(0xbb)),
+            crashed_owner: true,
+            peer_outdated: false,
+            received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
+            number: 1,
+        };
+        golden(
+            &of_group(Message::Hello(Box::new(hello))),
+            "4c554e4d 01100000 11223344 55667788 0003 0000 0000009f 00000000 00000000 643b82d3 00000000 44f8fe60
+             00000000 00000001 00000000 00000077 00000000 00000004
+             00000000 00000000 00000000 000000aa 00000000 00000000 00000000 000000bb
+             00000000 00000003 00000000 00000021 00000000 00000020
+             01030502 00020404
+             00000000 00000000 00000000 000000bb 00000000 00000000 00000000 000000cc
+             62616e6b 62657461
+             00000000 00000100 10000400 64617461
+             00000000 00000200 02000300 6c6f67",
+        );
+    }
+}

@@ -169,3 +169,95 @@ pub(super) fn put(frame: &OpFrame, out: &mut BytesMut) {
     out.put_u64(fields.low);
     frame.odep.iter().for_each(|seq| out.put_u64(seq.0));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::testing::{golden, op, write};
+
+    const RANGE: Range = Range { lba: Lba(0x10), blocks: BlockCount(0x20) };
+
+    /// Bytes 8 to 19 of every header here.
+    const OF_GROUP: &str = "11223344 55667788 0003 0000";
+    /// Bytes 0 to 23 of every body here: epoch, seq, after.
+    const ORDER: &str = "00000000 00000002 00000000 00000009 00000000 00000005";
+    const ODEP: &str = "00000000 00000007 00000000 00000008";
+
+    fn golden_op(change: Op, start: &str, crcs: &str, fields: &str) {
+        golden(
+            &op(change),
+            &format!("4c554e4d {start} {OF_GROUP} 00000040 00000000 00000000 {crcs} {ORDER} {fields} {ODEP}"),
+        );
+    }
+
+    #[test]
+    fn a_write() {
+        let block: String = "a5".repeat(512);
+        let rest = format!("{ODEP} {block}");
+        golden(
+            &op(write(&[0xa5; 512])),
+            &format!(
+                "4c554e4d 01200000 {OF_GROUP} 00000040 00000200 00000200 e19bd86b 7be5157d e73678dd
+                 {ORDER} 00010201 00000000 00000000 00000010 00000000 00000001 {rest}"
+            ),
+        );
+    }
+
+    #[test]
+    fn zeroes() {
+        let volume = VolumeIndex(1);
+        let zeroes = |allocation, durable| Op::WriteZeroes { volume, range: RANGE, allocation, durable };
+        let range = "00000000 00000000 00000010 00000000 00000020";
+        golden_op(
+            zeroes(Allocation::MayRelease, true),
+            "01210000",
+            "989536fa 00000000 2257ee91",
+            &format!("00010203 {range}"),
+        );
+        golden_op(
+            zeroes(Allocation::Keep, false),
+            "01210000",
+            "9cd6d2ed 00000000 c3a1bc8e",
+            &format!("00010200 {range}"),
+        );
+        golden_op(
+            Op::Unmap { volume, range: RANGE },
+            "01220000",
+            "9cd6d2ed 00000000 a1ea06eb",
+            &format!("00010200 {range}"),
+        );
+    }
+
+    #[test]
+    fn flush_void_and_the_end_of_a_resync() {
+        let nothing = "00000200 00000000 00000000 00000000 00000000 00000000";
+        golden_op(Op::Flush, "01230000", "897020da 00000000 612cc7b3", nothing);
+        golden_op(Op::Void, "01250000", "897020da 00000000 a5bbb379", nothing);
+        golden_op(
+            Op::ResyncDone { generation: Generation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff) },
+            "01260000",
+            "38a3b40d 00000000 886a68f8",
+            "00000200 00000000 00112233 44556677 8899aabb ccddeeff",
+        );
+    }
+
+    #[test]
+    fn a_mark() {
+        let mark = Op::Mark { volume: VolumeIndex(0x0102), kind: MarkKind(3), data: Bytes::from_static(b"mark") };
+        golden(
+            &op(mark),
+            &format!(
+                "4c554e4d 01240000 {OF_GROUP} 00000040 00000004 00000004 4119fbc9 87f4cd85 ae9c59ad
+                 {ORDER} 01020200 03000000 00000000 00000000 00000000 00000000 {ODEP} 6d61726b"
+            ),
+        );
+    }
+
+    #[test]
+    fn data_is_whole_blocks_of_some_length() {
+        let fits = |bytes, blocks| is_whole_blocks(bytes, BlockCount(blocks));
+        assert!(fits(512, 1) && fits(4096, 1) && fits(4096, 8) && fits(0, 0) && fits(3072, 3));
+        assert!(!fits(512, 2) && !fits(8192, 1) && !fits(0, 1) && !fits(512, 0) && !fits(511, 1));
+        assert!(!fits(0, 1 << 55) && !fits(512, u64::MAX), "no overflow");
+    }
+}

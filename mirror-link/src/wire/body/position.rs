@@ -38,3 +38,22 @@ pub(super) fn put(position: &Position, out: &mut BytesMut) {
     out.put_u64(position.lag_bytes);
     out.put_u64(position.lag_ms);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{OwnerEpoch, WriteSeq};
+    use crate::wire::message::Message;
+    use crate::wire::testing::{golden, of_group};
+
+    #[test]
+    fn an_owner_that_is_ahead() {
+        let position =
+            Position { epoch: OwnerEpoch(2), acknowledged: WriteSeq(0x1234), lag_bytes: 0x10_0000, lag_ms: 250 };
+        golden(
+            &of_group(Message::Position(position)),
+            "4c554e4d 01130000 11223344 55667788 0003 0000 00000020 00000000 00000000 b005b561 00000000 58df2b2a
+             00000000 00000002 00000000 00001234 00000000 00100000 00000000 000000fa",
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Any frame, for the tests of this room.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::message::*;
+use super::{FrameDecoder, FrameEncoder, Outgoing, WireError};
+use crate::block::{Allocation, Payload};
+use crate::config::Compression;
+use crate::extent::{BlockCount, BlockLength, Lba};
+use crate::ids::*;
+
+/// The bytes of one frame, checked to be these (hexadecimal), and decoded to be the frame again.
+pub(super) fn golden(frame: &Frame, expected: &str) {
+    let wire = encoded(frame, Compression::None);
+    let digits: String = expected.split_whitespace().collect();
+    assert_eq!(hex::encode(&wire), digits);
+    assert_eq!(decoded(&wire, Compression::None), Ok(frame.clone()));
+}
+
+pub(super) fn encoded(frame: &Frame, compression: Compression) -> BytesMut {
+    let mut out = Outgoing::default();
+    FrameEncoder::new(compression).encode(frame, &mut out);
+    drain(&mut out)
+}
+
+pub(super) fn drain(out: &mut Outgoing) -> BytesMut {
+    let mut wire = BytesMut::new();
+    while out.has_remaining() {
+        let chunk = out.chunk();
+        wire.extend_from_slice(chunk);
+        let length = chunk.len();
+        out.advance(length);
+    }
+    wire
+}
+
+/// One whole frame and nothing behind it.
+pub(super) fn decoded(wire: &[u8], compression: Compression) -> Result<Frame, WireError> {
+    let mut buffer = BytesMut::from(wire);
+    let frame = FrameDecoder::new(compression).next(&mut buffer)?.expect("the frame is whole");
+    assert!(buffer.is_empty(), "{} bytes are left", buffer.len());
+    Ok(frame)
+}
+
+pub(super) fn of_group(message: Message) -> Frame {
+    Frame::Group(GroupFrame { group: GroupIndex(3), session: SessionId(0x1122_3344_5566_7788), message })
+}
+
+/// Element 9 of epoch 2, which precedes all but 5, and 7 and 8.
+pub(super) fn op(op: Op) -> Frame {
+    let odep = [WriteSeq(7), WriteSeq(8)].into_iter().collect();
+    of_group(Message::Op(OpFrame { epoch: OwnerEpoch(2), seq: WriteSeq(9), after: WriteSeq(5), odep, op }))
+}
+
+pub(super) fn write(data: &[u8]) -> Op {
+    Op::Write {
+        volume: VolumeIndex(1),
+        range: Range { lba: Lba(0x10), blocks: BlockCount(data.len() as u64 / 512) },
+        data: Bytes::copy_from_slice(data).into(),
+        durable: true,
+    }
+}
+
+pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        1 => any::<u64>().prop_map(Frame::Ping),
+        1 => any::<u64>().prop_map(Frame::Pong),
+        1 => prop_oneof![Just(ByeReason::Shutdown), Just(ByeReason::Removed), Just(ByeReason::Misbehaved)]
+            .prop_map(Frame::Bye),
+        9 => (any::<u16>(), any::<u64>(), any_message()).prop_map(|(group, session, message)| {
+            Frame::Group(GroupFrame { group: GroupIndex(group), session: SessionId(session), message })
+        }),
+    ]
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        2 => any_hello().prop_map(|hello| Message::Hello(Box::new(hello))),
+        1 => (epoch(), seq(), any::<bool>(), generation())
+            .prop_map(|(epoch, first, resync, generation)| Begin { epoch, first, resync, generation })
+            .prop_map(Message::Begin),
+        6 => (epoch(), seq(), seq(), vec(seq(), 0..=ODEP_MAX), any_op())
+            .prop_map(|(epoch, seq, after, odep, op)| OpFrame { epoch, seq, after, odep: odep.into(), op })
+            .prop_map(Message::Op),
+        2 => any_ack().prop_map(|ack| Message::Ack(Box::new(ack))),
+        1 => (epoch(), seq(), any::<u64>(), any::<u64>())
+            .prop_map(|(epoch, acknowledged, lag_bytes, lag_ms)| Position { epoch, acknowledged, lag_bytes, lag_ms })
+            .prop_map(Message::Position),
+    ]
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let volume = || any::<u16>().prop_map(VolumeIndex);
+    let range =
+        || (any::<u64>(), any::<u64>()).prop_map(|(lba, blocks)| Range { lba: Lba(lba), blocks: BlockCount(blocks) });
+    let allocation = prop_oneof![Just(Allocation::Keep), Just(Allocation::MayRelease)];
+    prop_oneof![
+        4 => (volume(), any::<u64>(), 9..=12_u32, vec(any_data(), 0..4), any::<bool>()).prop_map(
+            |(volume, lba, shift, pieces, durable)| {
+                let mut data = Payload::default();
+                pieces.iter().for_each(|piece| data.push(piece.repeat(1 << (shift - 9)).into()));
+                let range = Range { lba: Lba(lba), blocks: BlockCount(data.len() >> shift) };
+                Op::Write { volume, range, data, durable }
+            }
+        ),
+        1 => (volume(), range(), allocation, any::<bool>())
+            .prop_map(|(volume, range, allocation, durable)| Op::WriteZeroes { volume, range, allocation, durable }),
+        1 => (volume(), range()).prop_map(|(volume, range)| Op::Unmap { volume, range }),
+        1 => Just(Op::Flush),
+        1 => (volume(), any::<u8>(), vec(any::<u8>(), 0..100))
+            .prop_map(|(volume, kind, data)| Op::Mark { volume, kind: MarkKind(kind), data: data.into() }),
+        1 => Just(Op::Void),
+        1 => generation().prop_map(|generation| Op::ResyncDone { generation }),
+    ]
+}
+
+/// Blocks of 512 bytes, half of which can be compressed.
+fn any_data() -> impl Strategy<Value = Vec<u8>> {
+    let blocks = |block: Vec<u8>, count| block.repeat(count);
+    prop_oneof![
+        (vec(any::<u8>(), 512), 1..3_usize).prop_map(move |(block, count)| blocks(block, count)),
+        (any::<u8>(), 1..5_usize).prop_map(move |(byte, count)| blocks(vec![byte; 512], count)),
+    ]
+}
+
+fn any_hello() -> impl Strategy<Value = Hello> {
+    let disk = prop_oneof![
+        Just(DiskState::UpToDate),
+        Just(DiskState::Consistent),
+        Just(DiskState::Outdated),
+        Just(DiskState::Inconsistent),
+        Just(DiskState::Failed)
+    ];
+    let role = prop_oneof![Just(Role::Primary), Just(Role::Secondary)];
+    let names = (name(), name(), vec(any_shape(), 0..5));
+    let standing = (role, disk, epoch(), generation(), vec(generation(), 0..=HISTORY_MAX), option::of(generation()));
+    let rest = (any::<u64>(), any::<(bool, bool)>(), epoch(), seq(), seq(), any::<u64>());
+    (names, standing, rest).prop_map(
+        |(
+            (group, node, volumes),
+            (role, disk, epoch, generation, history, dirty_since),
+            (instance, (crashed_owner, peer_outdated), received, applied_upto, durable_upto, number),
+        )| Hello {
+            group,
+            node,
+            instance: Instance(instance),
+            volumes,
+            role,
+            disk,
+            epoch,
+            generation,
+            history,
+            dirty_since,
+            crashed_owner,
+            peer_outdated,
+            received: Marks { epoch: received, applied_upto, durable_upto },
+            number,
+        },
+    )
+}
+
+fn any_shape() -> impl Strategy<Value = VolumeShape> {
+    (name(), 9..=12_u32, any::<u64>()).prop_map(|(name, shift, capacity)| VolumeShape {
+        name,
+        block_length: BlockLength::new(1 << shift).expect("512 to 4096"),
+        capacity: BlockCount(capacity),
+    })
+}
+
+fn any_ack() -> impl Strategy<Value = Ack> {
+    let run = || (any::<u64>(), any::<u64>()).prop_map(|(a, b)| (WriteSeq(a.min(b)), WriteSeq(a.max(b))));
+    let marks = (epoch(), any::<u64>(), seq(), seq(), seq(), seq(), any::<u64>());
+    let lists = (vec(run(), 0..=RUNS_MAX), vec(run(), 0..=RUNS_MAX), vec(seq(), 0..9));
+    (marks, lists).prop_map(
+        |((epoch, number, received_upto, applied_upto, durable_upto, seq, bytes), (received, applied, failed))| Ack {
+            epoch,
+            number,
+            received_upto,
+            applied_upto,
+            durable_upto,
+            received: received.into(),
+            applied: applied.into(),
+            credit: Credit { seq, bytes },
+            failed: failed.into(),
+        },
+    )
+}
+
+pub(super) fn name() -> impl Strategy<Value = Arc<str>> {
+    prop_oneof!["[a-z][a-z0-9-]{0,20}", "[a-zé]{100}", Just("x".repeat(NAME_MAX))].prop_map(|name| name.as_str().into())
+}
+
+pub(super) fn epoch() -> impl Strategy<Value = OwnerEpoch> {
+    any::<u64>().prop_map(OwnerEpoch)
+}
+
+pub(super) fn seq() -> impl Strategy<Value = WriteSeq> {
+    any::<u64>().prop_map(WriteSeq)
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    any::<u128>().prop_map(Generation)
+}
