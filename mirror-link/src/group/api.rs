@@ -38,6 +38,8 @@ pub struct Group {
 }
 
 /// What a session offers to its groups. One object a session; gone with it.
+///
+/// It is called by whatever thread has a turn, so also from within calls into the group: hold no lock over those.
 pub trait PeerSession: Send + Sync + std::fmt::Debug {
     fn id(&self) -> SessionId;
 

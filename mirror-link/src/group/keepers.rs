@@ -43,8 +43,8 @@ impl Signals {
 /// Records to be written. The newest says all that those before it said, so that it alone is written for all of them.
 #[derive(Debug, Default)]
 pub(super) struct RecordsDue {
-    writes: SmallVec<[StoreWrite; 4]>,
-    newest: Option<Box<Record>>,
+    pub writes: SmallVec<[StoreWrite; 4]>,
+    pub newest: Option<Box<Record>>,
 }
 
 impl RecordsDue {
@@ -106,7 +106,7 @@ pub(super) async fn keep_records(group: Weak<Group>, signals: Arc<Signals>, stor
 
 pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file: SpillFile) {
     let Some(name) = group.upgrade().map(|group| group.config.name.clone()) else { return };
-    let mut keeper = SpillKeeper { file, group: name, failing: false };
+    let mut keeper = SpillKeeper::new(name, file);
     loop {
         let Some(orders) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().spills)) else { return };
         if orders.is_empty() {
@@ -125,15 +125,19 @@ pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file:
     }
 }
 
-struct SpillKeeper {
+pub(super) struct SpillKeeper {
     file: SpillFile,
     group: GroupName,
     /// The failure is in the log; it is not repeated for each write until one succeeds.
-    failing: bool,
+    pub failing: bool,
 }
 
 impl SpillKeeper {
-    fn obey(&mut self, order: SpillOrder) -> Option<Input> {
+    pub fn new(group: GroupName, file: SpillFile) -> SpillKeeper {
+        SpillKeeper { file, group, failing: false }
+    }
+
+    pub fn obey(&mut self, order: SpillOrder) -> Option<Input> {
         match order {
             SpillOrder::Put(seq, data) => {
                 let result = self.file.append(seq, &data);

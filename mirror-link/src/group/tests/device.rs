@@ -22,6 +22,8 @@ pub struct TestDevice {
     pub fails: AtomicBool,
     /// `unmap` is offered, and whole zero blocks count as unmapped.
     pub thin: bool,
+    /// Blocks that one answer of `allocation` covers.
+    pub map_blocks_max: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub flushes: AtomicU64,
@@ -35,6 +37,7 @@ impl TestDevice {
             late: AtomicBool::new(false),
             fails: AtomicBool::new(false),
             thin,
+            map_blocks_max: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
@@ -126,7 +129,8 @@ impl BlockDevice for TestDevice {
         let at = extent.lba().0 as usize * BLOCK;
         let bytes = self.bytes.lock();
         let mut runs: Vec<AllocationRun> = Vec::new();
-        for block in bytes[at..].chunks(BLOCK).take(extent.blocks().0 as usize) {
+        let blocks = extent.blocks().0.min(self.map_blocks_max.load(Ordering::Relaxed));
+        for block in bytes[at..].chunks(BLOCK).take(blocks as usize) {
             let mapped = !self.thin || block.iter().any(|&byte| byte != 0);
             match runs.last_mut() {
                 Some(last) if last.mapped == mapped => last.blocks.0 += 1,

@@ -5,3 +5,5 @@ mod node;
 mod recorder;
 
 mod alone;
+mod keeping;
+mod resync_reads;
