@@ -11,6 +11,7 @@ use super::core::Core;
 use super::keepers::Signals;
 use super::local::Devices;
 use super::ops::TurnEnd;
+use super::unfinished::Unfinished;
 use crate::block::{Allocation, BlockError, Durability, Eventually, Io, Payload};
 use crate::config::GroupConfig;
 use crate::extent::Extent;
@@ -33,6 +34,7 @@ pub struct Group {
     /// Whose turn it is to tell the observer; again while it is being told, should it call the group.
     pub(super) observing: ReentrantMutex<()>,
     pub(super) signals: Arc<Signals>,
+    pub(super) unfinished: Arc<Unfinished>,
     pub(super) runtime: Handle,
     pub(super) _place: Place,
 }
@@ -224,6 +226,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signals.end();
+        self.unfinished.end();
     }
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! No task owns the group: whoever brings an input (a host's connection, a slot's reader, a device's completion) takes a
-//! [`turn`] and carries out what it leads to. Only the clock and the files have tasks of their own ([`keepers`]).
+//! [`turn`] and carries out what it leads to. Only the clock and the files have tasks of their own ([`keepers`]), and devices
+//! that do not answer at once ([`unfinished`]).
 
 mod api;
 mod core;
@@ -19,6 +20,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unfinished;
 mod zeroes;
 
 pub use api::{Group, Observer, PeerSession};

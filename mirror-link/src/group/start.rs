@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::core::Core;
 use super::keepers::{self, Signals};
 use super::local::Devices;
+use super::unfinished::{self, Unfinished};
 use super::{Group, Observer};
 use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
@@ -66,13 +67,15 @@ impl Group {
             observer,
             observing: ReentrantMutex::new(()),
             signals: Arc::new(Signals::default()),
+            unfinished: Arc::new(Unfinished::default()),
             runtime: Handle::current(),
             _place: files.place,
         });
         let (weak, signals) = (Arc::downgrade(&group), &group.signals);
         group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
         group.runtime.spawn(keepers::keep_spills(weak.clone(), signals.clone(), files.spills));
-        group.runtime.spawn(keepers::keep_time(weak, signals.clone()));
+        group.runtime.spawn(keepers::keep_time(weak.clone(), signals.clone()));
+        group.runtime.spawn(unfinished::finish(weak, group.unfinished.clone()));
         group.turn(|_| (), |_, ()| ());
         Ok(group)
     }

@@ -87,18 +87,13 @@ impl Group {
             self.read_for_resync(io, volume, extent);
             return None;
         }
-        let future = match self.devices.change(action) {
-            Eventually::Now(result) => return Some(result),
-            Eventually::Later(future) => future,
-        };
-        let group = Arc::downgrade(self);
-        self.runtime.spawn(async move {
-            let result = future.await;
-            if let Some(group) = group.upgrade() {
-                group.input(Input::LocalDone { io, result });
+        match self.devices.change(action) {
+            Eventually::Now(result) => Some(result),
+            Eventually::Later(work) => {
+                self.unfinished.push(io, work);
+                None
             }
-        });
-        None
+        }
     }
 
     /// Never within a turn, which may be a host's: a resync reads a lot.
