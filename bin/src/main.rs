@@ -2,10 +2,14 @@
 //!
 //! Absent on purpose: SCSI and iSCSI. They are `target_core`'s; this crate hands it a typed configuration.
 
+mod admin;
 mod arguments;
 mod logging;
 mod notify;
 mod serve;
+#[cfg(test)]
+#[path = "api/testing.rs"]
+mod testing;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

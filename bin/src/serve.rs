@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::admin::{self, Admin, DoorError, Served, Target};
 use crate::notify;
 
 /// Why the target could not start, or not go on.
@@ -24,6 +25,8 @@ pub enum ServeError {
     StateDirectory { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Admin(#[from] DoorError),
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
     #[error("a second signal to end: what was in flight is cut off")]
@@ -35,33 +38,44 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let volumes = config.volumes.len();
     let targets = config.targets.len();
+    let daemon = Arc::new(Daemon::start(config.clone()).await?);
+    let served: Arc<dyn Target> = Arc::new(Served::new(Arc::clone(&daemon)));
+    let admin = match Admin::default().changed(&config.admin, &served) {
+        Ok(admin) => admin,
+        Err(error) => {
+            daemon.shutdown(Duration::ZERO).await;
+            return Err(error.into());
+        }
+    };
     let mut running = Running {
-        daemon: Arc::new(Daemon::start(config.clone()).await?),
-        file,
-        config: Arc::new(config),
+        reloader: Reloader { daemon, served, file },
+        now: InForce { config: Arc::new(config), admin },
         reload: None,
         reload_again: false,
+        told: String::new(),
     };
     let portals = running.portals();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %portals, targets, volumes, "serving");
-    notify::ready(&running.status());
+    running.tell_ready();
 
     let mut alive = notify::alive_interval().map(ticker);
+    let mut look = notify::is_listening().then(|| ticker(STATUS_INTERVAL));
     let name = loop {
         tokio::select! {
             told = signals.recv() => match told {
                 Told::End(name) => break name,
                 Told::Reload => running.start_reload(),
             },
-            config = running.reloaded() => running.finish_reload(config),
+            changed = running.reloaded() => running.finish_reload(changed),
+            () = tick(&mut look) => running.tell_status(),
             () = tick(&mut alive) => notify::alive(),
         }
     };
 
-    let grace = running.config.limits.shutdown_grace;
+    let grace = running.now.config.limits.shutdown_grace;
     tracing::info!(signal = name, grace = %humantime::format_duration(grace), "ending in good order");
     notify::stopping(grace);
-    let shutdown = running.daemon.shutdown(grace);
+    let shutdown = running.reloader.daemon.shutdown(grace);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -78,13 +92,21 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
 }
 
 struct Running {
-    daemon: Arc<Daemon>,
-    file: PathBuf,
-    config: Arc<Config>,
-    /// Gives the configuration that is in force afterwards, where it is another.
-    reload: Option<JoinHandle<Option<Config>>>,
+    reloader: Reloader,
+    now: InForce,
+    /// Gives what is in force afterwards, where it is another.
+    reload: Option<JoinHandle<Option<InForce>>>,
     /// SIGHUP came while one was under way: the file may have changed since it was read.
     reload_again: bool,
+    /// The status that the service manager knows.
+    told: String,
+}
+
+/// What a reload changes, whole or not at all.
+#[derive(Clone)]
+struct InForce {
+    config: Arc<Config>,
+    admin: Admin,
 }
 
 impl Running {
@@ -94,70 +116,110 @@ impl Running {
             return;
         }
         notify::reloading();
-        let work = reload(Arc::clone(&self.daemon), self.file.clone(), Arc::clone(&self.config));
-        self.reload = Some(tokio::spawn(work));
+        self.reload = Some(tokio::spawn(self.reloader.clone().reload(self.now.clone())));
     }
 
     /// Pending for ever where none is under way.
-    async fn reloaded(&mut self) -> Option<Config> {
+    async fn reloaded(&mut self) -> Option<InForce> {
         match &mut self.reload {
             Some(task) => task.await.expect("a reload neither panics nor is cancelled"),
             None => std::future::pending().await,
         }
     }
 
-    fn finish_reload(&mut self, config: Option<Config>) {
+    fn finish_reload(&mut self, changed: Option<InForce>) {
         self.reload = None;
-        if let Some(config) = config {
-            self.config = Arc::new(config);
+        if let Some(changed) = changed {
+            self.now = changed;
         }
-        notify::ready(&self.status());
+        self.tell_ready();
         if std::mem::take(&mut self.reload_again) {
             self.start_reload();
         }
     }
 
     fn portals(&self) -> String {
-        self.daemon.portals().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        self.reloader.daemon.portals().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
+    fn tell_ready(&mut self) {
+        self.told = self.status();
+        notify::ready(&self.told);
+    }
+
+    /// Where it is another than it was.
+    fn tell_status(&mut self) {
+        let status = self.status();
+        if status != self.told {
+            self.told = status;
+            notify::status(&self.told);
+        }
+    }
+
+    /// `1 target, 2 volumes, 1 of them mirrored on 127.0.0.1:3260; db primary, up-to-date, established`
     fn status(&self) -> String {
-        format!("{} on {}", config::summary(&self.config), self.portals())
+        let mut status = format!("{} on {}", config::summary(&self.now.config), self.portals());
+        for group in self.reloader.served.groups() {
+            status.push_str(&format!("; {}", admin::in_short(&group)));
+        }
+        status
     }
 }
 
-/// The file as it is now, applied whole or refused whole; either way the target goes on.
-async fn reload(daemon: Arc<Daemon>, file: PathBuf, current: Arc<Config>) -> Option<Config> {
-    tracing::info!(file = %file.display(), "reading the configuration again");
-    let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await.expect("reading a file does not panic");
-    let Loaded { config, warnings } = match loaded {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            for fault in &errors.faults {
-                let line = fault.line.unwrap_or_default();
-                tracing::error!(line, place = %fault.place, remedy = fault.remedy, "{}", fault.message);
+#[derive(Clone)]
+struct Reloader {
+    daemon: Arc<Daemon>,
+    served: Arc<dyn Target>,
+    file: PathBuf,
+}
+
+impl Reloader {
+    /// The file as it is now, applied whole or refused whole; either way the target goes on.
+    async fn reload(self, now: InForce) -> Option<InForce> {
+        let file = self.file;
+        tracing::info!(file = %file.display(), "reading the configuration again");
+        let loaded =
+            tokio::task::spawn_blocking(move || config::load(&file)).await.expect("reading a file does not panic");
+        let Loaded { config, warnings } = match loaded {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                for fault in &errors.faults {
+                    let line = fault.line.unwrap_or_default();
+                    tracing::error!(line, place = %fault.place, remedy = fault.remedy, "{}", fault.message);
+                }
+                tracing::error!(
+                    faults = errors.faults.len(),
+                    "the changed configuration is refused; the old one stays"
+                );
+                return None;
             }
-            tracing::error!(faults = errors.faults.len(), "the changed configuration is refused; the old one stays");
+        };
+        log_warnings(&warnings);
+        if config.state_dir != now.config.state_dir {
+            tracing::error!(
+                place = "state_dir",
+                remedy = "end the target, move the directory, start it again",
+                "cannot change while the target runs; the old configuration stays"
+            );
             return None;
         }
-    };
-    log_warnings(&warnings);
-    if config.state_dir != current.state_dir {
-        tracing::error!(
-            place = "state_dir",
-            remedy = "end the target, move the directory, start it again",
-            "cannot change while the target runs; the old configuration stays"
-        );
-        return None;
-    }
-    match daemon.apply(config.clone()).await {
-        Ok(applied) => {
-            tracing::info!(%applied, "the changed configuration is in force");
-            Some(config)
-        }
-        Err(refused) => {
-            tracing::error!(%refused, "the changed configuration is refused; the old one stays");
-            None
+        // The new doors of the admin interface first: they are undone by dropping them.
+        let admin = match now.admin.changed(&config.admin, &self.served) {
+            Ok(admin) => admin,
+            Err(refused) => {
+                tracing::error!(%refused, "the changed configuration is refused; the old one stays");
+                return None;
+            }
+        };
+        match self.daemon.apply(config.clone()).await {
+            Ok(applied) => {
+                tracing::info!(%applied, "the changed configuration is in force");
+                Some(InForce { config: Arc::new(config), admin })
+            }
+            Err(refused) => {
+                tracing::error!(%refused, "the changed configuration is refused; the old one stays");
+                None
+            }
         }
     }
 }
@@ -250,6 +312,9 @@ async fn tick(ticker: &mut Option<Interval>) {
         None => std::future::pending().await,
     }
 }
+
+/// How often the service manager's status is looked at.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The store itself, and one more while it is opened again.
 const DESCRIPTORS_PER_VOLUME: usize = 2;

@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod lu;
+pub mod mirror;
 pub mod portal;
 pub mod scsi;
 pub mod target;

@@ -139,14 +139,6 @@ pub fn check_volume(volume: &VolumeConfig, place: &Place, findings: &mut Finding
         let remedy = "remove read_only, or remove mirror";
         findings.fault(&place, "is of a read-only volume, which nobody writes, nor its peer to it", remedy);
     }
-    let identity = &volume.identity;
-    if identity.uuid.is_none() && (identity.serial.is_none() || identity.naa.is_none()) {
-        findings.warn(
-            &place,
-            "is of a volume without uuid: each node makes up its own, and hosts see another disk after a failover",
-            "write the same uuid: on both nodes (uuidgen makes one)",
-        );
-    }
 }
 
 /// What only the whole file shows.

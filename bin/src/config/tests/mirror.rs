@@ -34,40 +34,40 @@ fn a_mirror_is_complete() {
     assert_pair_fault(
         "{ peer: beta, role: primary }",
         "{ rolle: primary }",
-        "13: volumes.db.mirror.peer: is missing
+        "12: volumes.db.mirror.peer: is missing
     remedy: write peer: beta
-13: volumes.db.mirror.rolle: there is no such setting
+12: volumes.db.mirror.rolle: there is no such setting
     remedy: did you mean role?",
     );
     assert_pair_fault(
         "{ peer: beta, role: primary }",
         "{ peer: beta }",
-        "13: volumes.db.mirror.role: is missing
+        "12: volumes.db.mirror.role: is missing
     remedy: write role: primary on the node whose data counts, role: secondary on the other",
     );
     assert_pair_fault(
         "{ peer: beta, role: primary }",
         "{ peer: beta, role: master, mode: synch, on_link_loss: stop, group: a/b, max_stall: 1ms, wait_for_peer: 2days,
               queue: { memory: 1, spill: 2EiB, window: 3, window_writes: 4 } }",
-        "13: volumes.db.mirror.group: \"a/b\" is not a name for a group
+        "12: volumes.db.mirror.group: \"a/b\" is not a name for a group
     remedy: use 1 to 128 ASCII letters, digits, '-', '_' and '.'
-13: volumes.db.mirror.max_stall: 1ms is out of range
+12: volumes.db.mirror.max_stall: 1ms is out of range
     remedy: use 100ms to 1day
-13: volumes.db.mirror.mode: there is no mode synch
+12: volumes.db.mirror.mode: there is no mode synch
     remedy: did you mean sync?
-13: volumes.db.mirror.on_link_loss: there is no policy stop
+12: volumes.db.mirror.on_link_loss: there is no policy stop
     remedy: write degrade or hold
-13: volumes.db.mirror.role: there is no role master
+12: volumes.db.mirror.role: there is no role master
     remedy: write primary or secondary
-13: volumes.db.mirror.wait_for_peer: 2days is out of range
+12: volumes.db.mirror.wait_for_peer: 2days is out of range
     remedy: use 0s to 1day
-14: volumes.db.mirror.queue.memory: 1B is out of range
+13: volumes.db.mirror.queue.memory: 1B is out of range
     remedy: use 64.0KiB to 1.0TiB
-14: volumes.db.mirror.queue.spill: 2.0EiB is out of range
+13: volumes.db.mirror.queue.spill: 2.0EiB is out of range
     remedy: use 0B to 1.0PiB
-14: volumes.db.mirror.queue.window: 3B is out of range
+13: volumes.db.mirror.queue.window: 3B is out of range
     remedy: use 64.0KiB to 1.0TiB
-14: volumes.db.mirror.queue.window_writes: 4 is out of range
+13: volumes.db.mirror.queue.window_writes: 4 is out of range
     remedy: use 16 to 1048576",
     );
 }
@@ -77,19 +77,19 @@ fn a_mirrors_peer_is_there() {
     assert_pair_fault(
         "peer: beta",
         "peer: beat",
-        "13: volumes.db.mirror.peer: there is no peer beat
+        "12: volumes.db.mirror.peer: there is no peer beat
     remedy: did you mean beta?",
     );
     assert_pair_fault(
         "peer: beta",
         "peer: gamma",
-        "13: volumes.db.mirror.peer: there is no peer gamma
+        "12: volumes.db.mirror.peer: there is no peer gamma
     remedy: add gamma under peers",
     );
     assert_pair_fault(
         "peer: beta",
         "peer: alpha",
-        "13: volumes.db.mirror.peer: alpha is this node itself
+        "12: volumes.db.mirror.peer: alpha is this node itself
     remedy: name the other one",
     );
     assert_fault(
@@ -112,31 +112,19 @@ fn only_what_can_be_written_and_kept_is_mirrored() {
     assert_pair_fault(
         "    mirror:",
         "    read_only: true\n    mirror:",
-        "14: volumes.db.mirror: is of a read-only volume, which nobody writes, nor its peer to it
+        "13: volumes.db.mirror: is of a read-only volume, which nobody writes, nor its peer to it
     remedy: remove read_only, or remove mirror",
     );
     assert_pair_fault(
         "file: db.img",
         "\"null\": {}",
-        "13: volumes.db.mirror: a null store keeps nothing that could be kept alike
+        "12: volumes.db.mirror: a null store keeps nothing that could be kept alike
     remedy: remove it, or give the volume a file or a device",
     );
     Pair::altered(&[("file: db.img", "memory: {}")]).assert_warnings(
-        "13: volumes.db.mirror: this node's copy is in memory: when it stops, all of it is gone and must be sent anew
+        "12: volumes.db.mirror: this node's copy is in memory: when it stops, all of it is gone and must be sent anew
     remedy: use a file or a device",
     );
-}
-
-#[test]
-fn one_disk_has_one_identity() {
-    let uuid = "    uuid: 6f1c6f9e-1f0e-4a53-8f3c-5d8f0c3f6c11\n";
-    Pair::altered(&[(uuid, "")]).assert_warnings(
-        "12: volumes.db.mirror: is of a volume without uuid: each node makes up its own, and hosts see another disk after a \
-         failover
-    remedy: write the same uuid: on both nodes (uuidgen makes one)",
-    );
-    let whole = "    serial: S1\n    naa: \"60014050000000000000000000000001\"\n";
-    Pair::altered(&[(uuid, whole)]).assert_warnings("");
 }
 
 #[test]
@@ -145,15 +133,14 @@ fn volumes_of_a_group_agree() {
   log:
     file: log.img
     size: 1MiB
-    uuid: 7f1c6f9e-1f0e-4a53-8f3c-5d8f0c3f6c12
     mirror: { peer: beta, role: secondary, mode: async, group: db, max_stall: 1s }
 ";
     Pair::altered(&[("volumes:\n", other), ("0: db", "0: db, 1: log")]).assert_faults(
-        "13: volumes.log.mirror.max_stall: max_stall is not that of volume db, which is in the same group db
+        "12: volumes.log.mirror.max_stall: max_stall is not that of volume db, which is in the same group db
     remedy: write the same in both, or give the volumes groups of their own
-13: volumes.log.mirror.mode: mode is not that of volume db, which is in the same group db
+12: volumes.log.mirror.mode: mode is not that of volume db, which is in the same group db
     remedy: write the same in both, or give the volumes groups of their own
-13: volumes.log.mirror.role: role is not that of volume db, which is in the same group db
+12: volumes.log.mirror.role: role is not that of volume db, which is in the same group db
     remedy: write the same in both, or give the volumes groups of their own",
     );
 }
@@ -163,7 +150,7 @@ fn a_name_means_one_group() {
     let other = "volumes:\n  log: { memory: {}, size: 1MiB }\n";
     Pair::altered(&[("volumes:\n", other), ("0: db", "0: db, 1: log"), ("role: primary", "role: primary, group: log")])
         .assert_faults(
-            "14: volumes.db.mirror.group: log is also a volume that is not in it
+            "13: volumes.db.mirror.group: log is also a volume that is not in it
     remedy: give the group another name",
         );
 }
@@ -171,7 +158,7 @@ fn a_name_means_one_group() {
 #[test]
 fn hosts_have_the_patience_that_is_asked_of_them() {
     Pair::altered(&[("role: primary", "role: primary, max_stall: 27s")]).assert_warnings(
-        "13: volumes.db.mirror.max_stall: with heartbeat.timeout of beta, 3s, a write may wait 30s; initiators give it 30s \
+        "12: volumes.db.mirror.max_stall: with heartbeat.timeout of beta, 3s, a write may wait 30s; initiators give it 30s \
          before they reset
     remedy: lower either, or raise the timeout of commands on every host",
     );

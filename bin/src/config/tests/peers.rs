@@ -23,7 +23,6 @@ volumes:
   db:
     file: db.img
     size: 1MiB
-    uuid: 6f1c6f9e-1f0e-4a53-8f3c-5d8f0c3f6c11
     mirror: { peer: beta, role: primary }
 targets:
   iqn.2026-11.net.example:store: { initiators: [\"*\"], luns: { 0: db } }

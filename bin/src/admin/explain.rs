@@ -1,0 +1,329 @@
+//! Why a group stands as it does, for people: each sentence says one thing, and what can be done where something should be.
+
+use std::fmt;
+
+use lunmirror::api::shown::{bytes, seconds};
+use lunmirror::api::{DiskState, GroupReport, LinkState, PeerStatus, Phase, Role, Standing, Verdict};
+use target_core::target::config::{Mode, OnLinkLoss};
+
+/// `here` is this node's name.
+pub fn explain(here: &str, group: &GroupReport, peer: Option<&PeerStatus>) -> Vec<String> {
+    let view = View { here, group, peer };
+    let mut text = vec![view.role(), view.disk()];
+    text.extend(view.peers_disk());
+    text.push(view.link());
+    text.extend(view.way());
+    text.extend(view.completion());
+    text.extend(view.loss());
+    text.extend(view.decision());
+    text.extend(view.what_to_do());
+    text
+}
+
+struct View<'a> {
+    here: &'a str,
+    group: &'a GroupReport,
+    peer: Option<&'a PeerStatus>,
+}
+
+impl View<'_> {
+    fn role(&self) -> String {
+        let GroupReport { name, peer, status, .. } = self.group;
+        let here = self.here;
+        match (status.role, status.standing) {
+            (Role::Primary, Standing::Active) => {
+                format!("{here} is Primary of {name} and serves it (epoch {}).", status.epoch)
+            }
+            (Role::Primary, _) => format!(
+                "{here} is Primary of {name} and serves nothing yet: {peer} may have taken over, so it is waited for, at \
+                 most wait_for_peer."
+            ),
+            (Role::Secondary, _) => {
+                format!("{here} is Secondary of {name}: it follows, and tells hosts that this path is in standby.")
+            }
+        }
+    }
+
+    fn disk(&self) -> String {
+        let status = &self.group.status;
+        let meaning = match status.disk {
+            DiskState::UpToDate => "it holds every acknowledged write, as the mode promises",
+            DiskState::Consistent => "it is whole, of some moment; whether writes were acknowledged since is not known",
+            DiskState::Outdated => "it is whole, of some moment of the past, and lacks writes acknowledged since",
+            DiskState::Inconsistent => "a resync into it has not ended, so that it is of no moment at all",
+            DiskState::Failed => "its device failed; see the log",
+        };
+        format!("The copy of {} is {:?}: {meaning}.", self.here, status.disk)
+    }
+
+    fn peers_disk(&self) -> Option<String> {
+        let (status, peer) = (&self.group.status, &self.group.peer);
+        let (role, disk) = (status.peer_role?, status.peer_disk?);
+        let since = if status.link == LinkState::Down { " when it was last heard" } else { "" };
+        Some(format!("{peer} is {role:?} and its copy {disk:?}{since}."))
+    }
+
+    fn link(&self) -> String {
+        let GroupReport { peer, status, .. } = self.group;
+        match status.link {
+            LinkState::Down => format!("There is no session with {peer}."),
+            LinkState::Meeting => format!("A session with {peer} begins: the two compare what they have."),
+            LinkState::Replaying => format!("What was queued is on its way to {peer}, in order."),
+            LinkState::Resyncing => match &status.resync {
+                Some(resync) => format!(
+                    "A resync is under way: {} of {} are left{}.",
+                    bytes(resync.left_bytes),
+                    bytes(resync.total_bytes),
+                    resync.seconds_left.map(|left| format!(", some {}", seconds(left))).unwrap_or_default()
+                ),
+                None => "A resync is under way.".to_owned(),
+            },
+            LinkState::Established => format!("Every write goes to {peer} as it comes."),
+            LinkState::Paused => "The operator paused it: writes are queued as if the line were cut.".to_owned(),
+            LinkState::Refused => format!("The two nodes refuse to be a pair as they are: nothing goes to {peer}."),
+        }
+    }
+
+    /// How the way to the peer stands, where that explains something.
+    fn way(&self) -> Option<String> {
+        let peer = self.peer?;
+        let name = &peer.name;
+        let way = match (peer.phase, peer.verdict) {
+            (Phase::Up, Verdict::Healthy) => return None,
+            (Phase::Up, Verdict::PeerSlow) => {
+                format!("{name} is heard, but takes its time to acknowledge: it is slow.")
+            }
+            (_, Verdict::UdpFiltered) => {
+                format!("No heartbeat comes from {name}: something on the way drops UDP. The TCP connections carry on.")
+            }
+            (Phase::Up, Verdict::LinkDead) => {
+                format!("Nothing was heard from {name} lately; its connections are being closed.")
+            }
+            (Phase::Down, _) => format!("Nothing is heard from {name}: neither heartbeat nor connection."),
+            (Phase::Probation, _) => format!(
+                "{name} is heard again; connections are made after {} of unbroken heartbeat.",
+                seconds(peer.probation_s)
+            ),
+            (Phase::Connecting, _) => format!("Connections with {name} are being made."),
+            (Phase::BackingOff, _) => format!("{name} was refused, or refused us; it is tried again later."),
+        };
+        Some(match &peer.last_error {
+            Some(error) => format!("{way} Last: {error}."),
+            None => way,
+        })
+    }
+
+    /// When hosts see GOOD, as things are.
+    fn completion(&self) -> Option<String> {
+        let GroupReport { peer, status, .. } = self.group;
+        if (status.role, status.standing) != (Role::Primary, Standing::Active) {
+            return None;
+        }
+        let carries = matches!(status.link, LinkState::Established | LinkState::Replaying | LinkState::Resyncing);
+        Some(match (status.mode, carries, status.on_link_loss) {
+            (Mode::Async, true, _) => "Mode async: a write is done when it is written here and queued.".to_owned(),
+            (Mode::Async, false, _) => "Mode async: writes go on, and the lag grows.".to_owned(),
+            (Mode::Memsync, true, _) => {
+                format!("Mode memsync: a write is done when it is written here and {peer} has received it.")
+            }
+            (Mode::Sync, true, _) => format!("Mode sync: a write is done when it is written here and on {peer}."),
+            (_, false, OnLinkLoss::Degrade) => {
+                format!("on_link_loss degrade: it is recorded that {peer} lacks writes, and they go on without it.")
+            }
+            (_, false, OnLinkLoss::Hold) => format!(
+                "on_link_loss hold: no write is acknowledged that {peer} lacks; each waits for max_stall and is then \
+                 answered BUSY."
+            ),
+        })
+    }
+
+    /// What is at stake.
+    fn loss(&self) -> Option<String> {
+        let GroupReport { peer, status, .. } = self.group;
+        let here = self.here;
+        let (lost, kept) = match status.role {
+            Role::Primary => (here, peer.as_str()),
+            Role::Secondary => (peer.as_str(), here),
+        };
+        // Dust is not worth a sentence; nor is a promise of nothing where nobody knows.
+        let rpo = status.rpo;
+        if rpo.bytes == 0 && rpo.seconds < 0.05 {
+            return None;
+        }
+        Some(format!(
+            "If {lost} were lost now, {kept} would lack {} of acknowledged writes, the last {}.",
+            bytes(rpo.bytes),
+            seconds(rpo.seconds)
+        ))
+    }
+
+    fn decision(&self) -> Option<String> {
+        let decision = self.group.status.decision.as_ref()?;
+        Some(format!("When they last met, row {} of the table decided: {}", decision.row, Sentence(&decision.text)))
+    }
+
+    fn what_to_do(&self) -> Option<String> {
+        let GroupReport { name, peer, status, .. } = self.group;
+        let here = self.here;
+        match (status.link, status.role) {
+            (LinkState::Paused, _) => Some(format!("To go on: lunmirrorctl resume {name}.")),
+            (LinkState::Refused, _) if status.peer_role == Some(Role::Primary) && status.role == Role::Primary => {
+                Some(format!(
+                    "Split brain: choose the copy to keep. On the other node, whose writes since are given up: \
+                     lunmirrorctl demote {name} --force."
+                ))
+            }
+            (LinkState::Refused, _) => {
+                Some("See the log of both nodes; nothing is sent until one of them changes.".into())
+            }
+            (LinkState::Down, Role::Secondary) if status.disk == DiskState::UpToDate => {
+                Some(format!("If {peer} is lost for good, hosts go on here after: lunmirrorctl promote {name}."))
+            }
+            (LinkState::Down, Role::Secondary) => Some(format!(
+                "If {peer} is lost for good, what {here} has can be served, without the writes that it lacks: lunmirrorctl \
+                 promote {name} --force."
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// With a full stop.
+struct Sentence<'a>(&'a str);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.trim_end_matches('.');
+        write!(f, "{text}.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lunmirror::api::{Decision, GroupStatus, ResyncStatus};
+    use target_core::mirror::Rpo;
+
+    use super::*;
+    use crate::testing;
+
+    #[track_caller]
+    fn assert_explained(status: GroupStatus, peer: &PeerStatus, expected: &str) {
+        let group = GroupReport { status, ..testing::group() };
+        let text = explain("a", &group, Some(peer)).join("\n");
+        assert!(text == expected, "expected:\n{expected}\ngot:\n{text}");
+    }
+
+    #[test]
+    fn in_good_health() {
+        assert_explained(
+            testing::group().status,
+            &testing::peer(),
+            "\
+a is Primary of db and serves it (epoch 3).
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Secondary and its copy UpToDate.
+Every write goes to b as it comes.
+Mode sync: a write is done when it is written here and on b.",
+        );
+    }
+
+    #[test]
+    fn alone() {
+        let down = PeerStatus {
+            phase: Phase::Down,
+            verdict: Verdict::LinkDead,
+            last_error: Some("connection refused".into()),
+            ..testing::peer()
+        };
+        let status = GroupStatus {
+            link: LinkState::Down,
+            peer_disk: Some(DiskState::Outdated),
+            rpo: Rpo { bytes: 3 << 20, seconds: 75.0 },
+            ..testing::group().status
+        };
+        assert_explained(
+            status.clone(),
+            &down,
+            "\
+a is Primary of db and serves it (epoch 3).
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Secondary and its copy Outdated when it was last heard.
+There is no session with b.
+Nothing is heard from b: neither heartbeat nor connection. Last: connection refused.
+on_link_loss degrade: it is recorded that b lacks writes, and they go on without it.
+If a were lost now, b would lack 3 MiB of acknowledged writes, the last 1m 15s.",
+        );
+        assert_explained(
+            GroupStatus {
+                role: Role::Secondary,
+                standing: Standing::Standby,
+                peer_role: Some(Role::Primary),
+                peer_disk: Some(DiskState::UpToDate),
+                ..status
+            },
+            &down,
+            "\
+a is Secondary of db: it follows, and tells hosts that this path is in standby.
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Primary and its copy UpToDate when it was last heard.
+There is no session with b.
+Nothing is heard from b: neither heartbeat nor connection. Last: connection refused.
+If b were lost now, a would lack 3 MiB of acknowledged writes, the last 1m 15s.
+If b is lost for good, hosts go on here after: lunmirrorctl promote db.",
+        );
+    }
+
+    #[test]
+    fn resynced_to() {
+        let status = GroupStatus {
+            role: Role::Secondary,
+            standing: Standing::Standby,
+            disk: DiskState::Inconsistent,
+            link: LinkState::Resyncing,
+            peer_role: Some(Role::Primary),
+            decision: Some(Decision { row: 8, text: "b has moved on; everything is sent".into() }),
+            resync: Some(ResyncStatus {
+                total_bytes: 100 << 30,
+                left_bytes: 12 << 30,
+                bytes_per_second: 850e6,
+                seconds_left: Some(15.2),
+            }),
+            ..testing::group().status
+        };
+        let slow = PeerStatus { verdict: Verdict::PeerSlow, ..testing::peer() };
+        assert_explained(
+            status,
+            &slow,
+            "\
+a is Secondary of db: it follows, and tells hosts that this path is in standby.
+The copy of a is Inconsistent: a resync into it has not ended, so that it is of no moment at all.
+b is Primary and its copy UpToDate.
+A resync is under way: 12 GiB of 100 GiB are left, some 15 s.
+b is heard, but takes its time to acknowledge: it is slow.
+When they last met, row 8 of the table decided: b has moved on; everything is sent.",
+        );
+    }
+
+    #[test]
+    fn split() {
+        let status = GroupStatus {
+            link: LinkState::Refused,
+            peer_role: Some(Role::Primary),
+            on_link_loss: OnLinkLoss::Hold,
+            decision: Some(Decision { row: 9, text: "both have moved on: split brain".into() }),
+            ..testing::group().status
+        };
+        assert_explained(
+            status,
+            &testing::peer(),
+            "\
+a is Primary of db and serves it (epoch 3).
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Primary and its copy UpToDate.
+The two nodes refuse to be a pair as they are: nothing goes to b.
+on_link_loss hold: no write is acknowledged that b lacks; each waits for max_stall and is then answered BUSY.
+When they last met, row 9 of the table decided: both have moved on: split brain.
+Split brain: choose the copy to keep. On the other node, whose writes since are given up: lunmirrorctl demote db --force.",
+        );
+    }
+}

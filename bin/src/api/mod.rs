@@ -1,0 +1,110 @@
+//! The admin interface: JSON over HTTP, on a Unix socket; what only reads also on a TCP port, where one is configured.
+//!
+//! | | | answer |
+//! |---|---|---|
+//! | GET | `/v1/status` | [`NodeStatus`] |
+//! | GET | `/v1/peers` | list of [`PeerStatus`] |
+//! | GET | `/v1/volumes` | list of [`VolumeStatus`] |
+//! | GET | `/v1/groups/NAME` | [`GroupReport`] |
+//! | GET | `/v1/groups/NAME/explain` | [`Explanation`] |
+//! | POST | `/v1/groups/NAME/command`, a [`Command`] | [`Done`], when it is done |
+//!
+//! A group goes by its own name, and by that of any of its volumes. What is not answered so is answered with a status of
+//! 400 or above and a [`Failure`].
+
+pub mod client;
+pub mod shown;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+pub use target_core::mirror::{
+    Command, Decision, DiskState, Done, GroupStatus, LinkState, PeerStatus, Phase, ResyncStatus, Role, SlotState,
+    SlotStatus, Standing, Verdict,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub about: About,
+    /// In order of name.
+    pub peers: Vec<PeerStatus>,
+    /// In order of name.
+    pub groups: Vec<GroupReport>,
+    /// In order of name.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    pub node: String,
+    pub version: String,
+    /// Since the process serves, seconds.
+    pub uptime_s: u64,
+    pub portals: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupReport {
+    pub name: String,
+    pub peer: String,
+    /// In order of name.
+    pub volumes: Vec<String>,
+    #[serde(flatten)]
+    pub status: GroupStatus,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    pub name: String,
+    /// `file PATH`, `device PATH`, `memory` or `null`.
+    pub store: String,
+    pub capacity_bytes: u64,
+    pub block_bytes: u32,
+    /// Where initiators find it.
+    pub luns: Vec<LunStatus>,
+    /// The group it is mirrored in.
+    pub group: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LunStatus {
+    pub target: String,
+    pub lun: u16,
+}
+
+/// Why a group stands as it does, in sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub group: String,
+    pub text: Vec<String>,
+}
+
+/// Why a request was not answered as it was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub error: String,
+    pub remedy: String,
+}
+
+impl Failure {
+    pub fn new(error: impl Into<String>, remedy: impl Into<String>) -> Failure {
+        Failure { error: error.into(), remedy: remedy.into() }
+    }
+}
+
+/// The remedy on a line of its own, as with faults of a configuration.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n    remedy: {}", self.error, self.remedy)
+    }
+}
+
+/// Where `admin.socket` is unless somebody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/lunmirror/admin.sock";
+
+/// Bytes in the body of a request: many times the longest command.
+pub const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes in the body of an answer: a status with 64 connections each of many peers, and thousands of volumes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
