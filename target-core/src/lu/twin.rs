@@ -87,6 +87,9 @@ struct ToldMedium {
     ejected: bool,
 }
 
+/// Writes a record, or removes it.
+type Keep = Box<dyn FnOnce(&StateStore, &UnitName) -> Result<(), StateError> + Send>;
+
 pub(super) fn told_reservations(reservations: &Reservations, state: &State) -> Bytes {
     let known = state.target_ports.iter().chain(&state.foreign_ports);
     let name = |relative: RelativeTargetPort| {
@@ -170,7 +173,7 @@ impl State {
     }
 
     /// What makes that part of the state durable.
-    fn keep(&self, kind: Kind) -> Box<dyn FnOnce(&StateStore, &UnitName) -> Result<(), StateError> + Send> {
+    fn keep(&self, kind: Kind) -> Keep {
         match kind {
             Kind::Designation => {
                 let designation = self.designation.clone();

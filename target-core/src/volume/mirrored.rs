@@ -53,14 +53,15 @@ impl BlockDevice for MirroredVolume {
     }
 
     fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut> {
-        match self.group.may_read(self.index, extent) {
-            Eventually::Now(Ok(())) => self.local.read(extent, buffer),
+        match self.local.read(extent, buffer) {
+            Eventually::Now(Ok(data)) => self.group.may_read(self.index, extent).map(|settled| settled.map(|()| data)),
             Eventually::Now(Err(error)) => Eventually::Now(Err(error)),
-            Eventually::Later(settled) => {
-                let local = self.local.clone();
+            Eventually::Later(reading) => {
+                let (group, index) = (self.group.clone(), self.index);
                 Eventually::later(async move {
-                    settled.await?;
-                    local.read(extent, buffer).await
+                    let data = reading.await?;
+                    group.may_read(index, extent).await?;
+                    Ok(data)
                 })
             }
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   logical unit ──write, zeroes, unmap, flush──► Group ──► local device
 //!        │                                          └─────► peer
-//!        └──read──► Group::may_read ──► local device
+//!        └──read──► local device ──► Group::may_read ──► host
 //! ```
 //! Whatever SCSI command it was, its effect comes by here; so both copies get the same effects, and nothing goes around.
 

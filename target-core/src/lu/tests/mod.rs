@@ -10,7 +10,9 @@ mod pages;
 mod provisioning;
 mod reads_and_writes;
 mod reservations;
+mod standby;
 mod task_management;
+mod twins;
 
 use std::sync::Arc;
 
@@ -72,7 +74,10 @@ impl Fixture {
     }
 
     pub fn with(options: LuOptions, device: Arc<dyn BlockDevice>, store: StateStore) -> Fixture {
-        let unit = LogicalUnit::new(options, device, store).expect("nothing stored is wrong");
+        Fixture::of(LogicalUnit::new(options, device, store).expect("nothing stored is wrong"))
+    }
+
+    pub fn of(unit: Arc<LogicalUnit>) -> Fixture {
         let port = |relative| TargetPort {
             relative: RelativeTargetPort(relative),
             group: relative,
