@@ -183,7 +183,7 @@ fn answers_that_nobody_reads_are_bounded() {
         ("large reads of a file behind an ordered write", 1, 65535, true),
     ] {
         let mut daemon = daemon("");
-        // For each session, the backlog of 4 MiB and one answer of 32 MiB over it; or 16 MiB that are being read, and one
+        // For each session, the backlog of 1 MiB and one answer of 32 MiB over it; or 16 MiB that are being read, and one
         // command of 32 MiB over that; and what is being sent.
         let sessions = 3;
         endure(&format!("unread answers, {what}"), &mut daemon, sessions * 96 * MIB, |daemon| {

@@ -29,11 +29,7 @@ use super::sessions::{EndReason, Registration, SessionKey, SessionOrder};
 use super::text::TextDesk;
 use super::transmit::Transmitter;
 use crate::lu::orders::{ORDERS_PENDING_MAX, Order};
-use crate::target::router::{Afterwards, TaskRouter};
-
-/// Bytes of answers waiting for the socket at which the connection takes up no more commands: what a slow initiator can
-/// make it hold. Four of the largest bursts keep a fast line full.
-const BACKLOG_MAX: usize = 4 << 20;
+use crate::target::router::{ANSWERS_BYTES_MAX, Afterwards, TaskRouter};
 
 /// Bytes asked of the socket at once. A connection starts with the least, and has twice as much each time a read filled it:
 /// idle ones stay small, busy ones make few system calls.
@@ -226,7 +222,7 @@ impl FullFeature {
     }
 
     async fn wake(&mut self, all_sent: bool) -> Result<Wake, Ended> {
-        let may_read = self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX;
+        let may_read = self.session.backlog_bytes() + self.transmitter.pending_bytes() < ANSWERS_BYTES_MAX;
         if may_read {
             self.received.reserve(self.framer.wanted().max(self.read_ahead));
         }
@@ -245,7 +241,7 @@ impl FullFeature {
 
     /// The session's events, while there is room for their answers. True: there was none in the end.
     fn act(&mut self) -> bool {
-        while self.session.backlog_bytes() + self.transmitter.pending_bytes() < BACKLOG_MAX {
+        while self.session.backlog_bytes() + self.transmitter.pending_bytes() < ANSWERS_BYTES_MAX {
             if self.router.start_held_back(&mut self.session) {
                 continue;
             }
@@ -278,7 +274,7 @@ impl FullFeature {
     /// True: everything is in the socket's hands.
     fn transmit(&mut self) -> Result<bool, Ended> {
         loop {
-            while self.transmitter.pending_bytes() < BACKLOG_MAX
+            while self.transmitter.pending_bytes() < ANSWERS_BYTES_MAX
                 && let Some(pdu) = self.session.poll_transmit()
             {
                 self.transmitter.push(pdu);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 use iscsi_proto::digest::Digests;
@@ -46,15 +47,15 @@ pub struct Transmitter {
     /// Bytes of the first chunk that are in the socket already.
     sent_of_first: usize,
     pending_bytes: usize,
-    /// Large buffers that are sent, for the next reads.
+    /// Large buffers that are sent.
     spares: Vec<BytesMut>,
 }
 
-/// Spare buffers kept: a few large reads on their way at once. Fresh ones would cost a page fault every 4 KiB.
-const SPARES_MAX: usize = 4;
+/// Buffers on their way back to the reads: as many of the least size as are sent at a time.
+const SPARES_MAX: usize = 16;
 
 /// Smaller buffers are had from the allocator at no such price, larger ones are not worth keeping.
-const SPARE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
+const SPARE_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 impl Transmitter {
     pub fn new(digests: Digests) -> Transmitter {
@@ -116,12 +117,15 @@ impl Transmitter {
     }
 
     fn keep(&mut self, data: Bytes) {
-        if !SPARE_BYTES.contains(&data.len()) || self.spares.len() == SPARES_MAX {
+        if data.len() < *SPARE_BYTES.start() || self.spares.len() == SPARES_MAX {
             return;
         }
         // Whoever else holds it keeps it.
-        if let Ok(mut buffer) = data.try_into_mut() {
-            buffer.clear();
+        let Ok(mut buffer) = data.try_into_mut() else { return };
+        buffer.clear();
+        // The last piece of a read that went out in many has the others' room before it.
+        let _ = buffer.try_reclaim(buffer.capacity() + 1);
+        if SPARE_BYTES.contains(&buffer.capacity()) {
             self.spares.push(buffer);
         }
     }
@@ -139,5 +143,44 @@ impl Transmitter {
                 self.keep(data);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_a_large_read_comes_back_whole_when_its_last_piece_is_sent() {
+        let mut transmitter = Transmitter::new(Digests::NONE);
+        let buffer = BytesMut::zeroed(4 * SPARE_BYTES.start());
+        let address = buffer.as_ptr();
+        let mut data = buffer.freeze();
+        while !data.is_empty() {
+            transmitter.push_chunk(Chunk::Data(data.split_to(*SPARE_BYTES.start())));
+        }
+        drop(data);
+        transmitter.advance(3 * SPARE_BYTES.start());
+        assert!(transmitter.take_spare().is_none());
+        transmitter.advance(*SPARE_BYTES.start());
+        let spare = transmitter.take_spare().expect("all of it is sent");
+        assert_eq!((spare.as_ptr(), spare.len(), spare.capacity()), (address, 0, 4 * SPARE_BYTES.start()));
+    }
+
+    #[test]
+    fn what_somebody_else_holds_or_is_too_small_or_too_large_is_not_kept() {
+        let mut transmitter = Transmitter::new(Digests::NONE);
+        let held = Bytes::from(vec![0; *SPARE_BYTES.start()]);
+        let mut large = Bytes::from(vec![0; SPARE_BYTES.end() + 1]);
+        let piece = large.split_off(large.len() - SPARE_BYTES.start());
+        drop(large);
+        let small = Bytes::from(vec![0; SPARE_BYTES.start() - 1]);
+        for data in [held.clone(), piece, small] {
+            let length = data.len();
+            transmitter.push_chunk(Chunk::Data(data));
+            transmitter.advance(length);
+        }
+        assert!(transmitter.take_spare().is_none());
+        drop(held);
     }
 }

@@ -10,3 +10,4 @@ pub mod router;
 mod front;
 mod identity;
 mod opening;
+mod spares;

@@ -35,6 +35,8 @@ use crate::scsi::sense::{Asc, Sense, SenseKey};
 use crate::scsi::status::{Status, TaskAttribute};
 use tokio::sync::{mpsc, oneshot};
 
+use super::spares::Spares;
+
 /// The one task name inside a session, never reused; an ITT may be.
 type TaskId = u64;
 
@@ -120,7 +122,7 @@ pub struct TaskRouter {
     is_starting: bool,
     /// Runnable commands were left where they are, for want of room for their answers.
     is_held_back: bool,
-    spares: Vec<BytesMut>,
+    spares: Spares,
     waiting: Vec<Waiting>,
     orders: mpsc::Sender<Order>,
     protocol_level: u8,
@@ -144,7 +146,7 @@ impl TaskRouter {
             starved: VecDeque::new(),
             is_starting: false,
             is_held_back: false,
-            spares: Vec::new(),
+            spares: Spares::default(),
             waiting: Vec::new(),
             orders,
             protocol_level,
@@ -344,17 +346,16 @@ impl TaskRouter {
     }
 
     fn read_or_run(&mut self, lun: u16, task: InitiatorTaskTag, prepared: Prepared) -> Begun {
-        let mut spare = self.spares.pop();
-        let begun = read_or_run(lun, task, prepared, &mut spare);
-        self.spares.extend(spare);
-        begun
+        let data_in_length = prepared.data_in_length();
+        let is_watch = prepared.is_watch();
+        let buffer = self.spares.take(data_in_length as usize);
+        let execution = prepared.execute(Payload::default(), buffer);
+        Begun { lun, task, execution, is_watch, transfer_length: None, data_in_length }
     }
 
-    /// A buffer that has been sent, for a read to come. More than a few are let go.
+    /// A buffer that has been sent, for a read to come.
     pub fn give_buffer(&mut self, buffer: BytesMut) {
-        if self.spares.len() < SPARES_MAX {
-            self.spares.push(buffer);
-        }
+        self.spares.give(buffer);
     }
 
     /// Answer what has ended; keep what runs on.
@@ -462,23 +463,10 @@ pub struct FinishedTask {
 /// has been read waits elsewhere for its way out, and holds back what is not begun.
 const READING_BYTES_MAX: u64 = 32 << 20;
 
-/// `spare`: a buffer of an earlier read, taken where it is large enough and not many times too large.
-fn read_or_run(lun: u16, task: InitiatorTaskTag, prepared: Prepared, spare: &mut Option<BytesMut>) -> Begun {
-    let data_in_length = prepared.data_in_length();
-    let is_watch = prepared.is_watch();
-    let length = data_in_length as usize;
-    let fits = |buffer: &mut BytesMut| (length..=4 * length).contains(&buffer.capacity());
-    let buffer = spare.take_if(fits).unwrap_or_else(|| BytesMut::with_capacity(length));
-    let execution = prepared.execute(Payload::default(), buffer);
-    Begun { lun, task, execution, is_watch, transfer_length: None, data_in_length }
-}
-
-/// Spare buffers kept, of 1 MiB at the most: a few large reads on their way at once.
-const SPARES_MAX: usize = 4;
-
-/// Bytes of answers in the session at which commands that the task set let go are left waiting: as much as one connection may
-/// hold for a slow initiator.
-const ANSWERS_BYTES_MAX: usize = 4 << 20;
+/// Bytes of answers waiting for the socket at which a connection takes up no more commands: what a slow initiator can make it
+/// hold. Reads run ahead of the socket only as far as their data is still in the processor's cache when it is sent; a line
+/// is kept full by what the socket holds itself.
+pub const ANSWERS_BYTES_MAX: usize = 1 << 20;
 
 /// `data_out`: bytes the command takes from the initiator, where it got as far as taking them.
 fn respond(session: &mut Connection, task: InitiatorTaskTag, complete: CommandComplete, data_out: Option<u64>) {
