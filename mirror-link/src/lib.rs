@@ -6,7 +6,8 @@
 //!   link/      one peer: n connections, UDP heartbeats, authentication; carries any group's frames on any slot
 //!   store/     records and spilled writes in files
 //!   ───────────────────────────────────────────────── shells above, pure below
-//!   replica/   decides: order, completion, roles, resync, failure detection
+//!   replica/   decides: order, completion, roles, resync
+//!   peer/      decides: is the peer heard, when and where its connections are made
 //!   wire/      frames to bytes and back
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod extent;
 pub mod group;
 pub mod ids;
 pub mod link;
+pub mod peer;
 pub mod replica;
 pub mod store;
 pub mod wire;

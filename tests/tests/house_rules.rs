@@ -17,9 +17,15 @@ struct Rule {
 }
 
 fn pure(path: &str) -> bool {
-    ["iscsi-proto/src/", "target-core/src/scsi/", "mirror-link/src/replica/", "mirror-link/src/wire/"]
-        .iter()
-        .any(|room| path.starts_with(room))
+    [
+        "iscsi-proto/src/",
+        "target-core/src/scsi/",
+        "mirror-link/src/replica/",
+        "mirror-link/src/peer/",
+        "mirror-link/src/wire/",
+    ]
+    .iter()
+    .any(|room| path.starts_with(room))
 }
 
 fn asynchronous(path: &str) -> bool {

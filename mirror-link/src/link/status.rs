@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Compression, Encryption};
+pub use crate::peer::array::SlotState;
+pub use crate::peer::detector::Verdict;
+pub use crate::peer::io::Phase;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
@@ -28,34 +31,6 @@ pub struct PeerStatus {
     pub heartbeats_refused: u64,
     /// Why the last attempt to connect came to nothing.
     pub last_error: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Nothing is heard.
-    Down,
-    /// Heard again, for not long enough.
-    Probation,
-    /// Connections are being made.
-    Connecting,
-    /// At least one slot is open.
-    Up,
-    /// Refused by authentication or version; tried again later.
-    BackingOff,
-}
-
-/// The failure detector's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    Healthy,
-    /// Neither heartbeat nor progress on any connection for T1.
-    LinkDead,
-    /// Heartbeats are fine, acknowledgements stall.
-    PeerSlow,
-    /// The connections make progress, no heartbeat comes.
-    UdpFiltered,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,12 +58,4 @@ pub struct SlotStatus {
     pub frames_received: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlotState {
-    Closed,
-    Connecting,
-    Open,
 }
