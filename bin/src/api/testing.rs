@@ -65,6 +65,8 @@ pub fn peer() -> PeerStatus {
         heartbeats_received: 23_049,
         heartbeats_refused: 2,
         last_error: None,
+        groups_missing_there: Vec::new(),
+        groups_missing_here: Vec::new(),
     }
 }
 

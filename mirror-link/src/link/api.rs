@@ -1,14 +1,40 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::driver::{Driver, Report, Setting};
+use super::flow::Clock;
+use super::listener::{Directory, Door};
+use super::member::Member;
+use super::shown::Shown;
+use super::socket;
 use super::status::PeerStatus;
 use crate::config::PeerConfig;
 use crate::group::Group;
 use crate::ids::{Instance, NodeName};
+use crate::peer::Peer;
+use crate::peer::io::Rules;
+use crate::wire::keys::PairKeys;
 
 /// Everything that leads to peers: the listening sockets, and each peer's connections and heartbeats.
 #[derive(Debug)]
-pub struct Links {}
+pub struct Links {
+    peers: Vec<PeerTask>,
+    listening: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct PeerTask {
+    setting: Arc<Setting>,
+    reports: mpsc::Sender<Report>,
+    shown: watch::Receiver<Arc<Shown>>,
+    task: JoinHandle<()>,
+}
 
 /// Why the links could not start.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +43,6 @@ pub enum LinksError {
     Listen { address: SocketAddr, source: std::io::Error },
 }
 
-#[expect(unused_variables, reason = "signatures first")]
 impl Links {
     /// Listen, heartbeat and connect. Each peer with the groups it shares with us. Runs on the calling runtime.
     pub async fn start(
@@ -26,15 +51,117 @@ impl Links {
         listen: &[SocketAddr],
         peers: Vec<(PeerConfig, Vec<Arc<Group>>)>,
     ) -> Result<Links, LinksError> {
-        todo!()
+        let member = |group| Arc::new(group) as Arc<dyn Member>;
+        let peers = peers.into_iter().map(|(config, groups)| (config, groups.into_iter().map(member).collect()));
+        Links::begin(node, instance, listen, peers.collect())
+    }
+
+    pub(super) fn begin(
+        node: NodeName,
+        instance: Instance,
+        listen: &[SocketAddr],
+        peers: Vec<(PeerConfig, Vec<Arc<dyn Member>>)>,
+    ) -> Result<Links, LinksError> {
+        let (listeners, sockets) = bind(listen)?;
+        let mut begun = Vec::new();
+        let mut doors = HashMap::new();
+        for (config, members) in peers {
+            let name = config.name.clone();
+            let setting = Arc::new(Setting {
+                node: node.clone(),
+                instance,
+                keys: PairKeys::derive(&config.secret, &node, &name),
+                config,
+                members: members.into(),
+                listen: listen.to_vec(),
+                sockets: sockets.clone(),
+                clock: Clock::new(),
+            });
+            let (task, door) = begin_peer(setting);
+            begun.push(task);
+            doors.insert(name, door);
+        }
+        let directory = Arc::new(Directory::new(doors));
+        let accepting = listeners.into_iter().map(|listener| tokio::spawn(Arc::clone(&directory).accept_all(listener)));
+        let hearing = sockets.into_iter().map(|socket| tokio::spawn(Arc::clone(&directory).hear_all(socket)));
+        Ok(Links { peers: begun, listening: accepting.chain(hearing).collect() })
     }
 
     pub fn status(&self) -> Vec<PeerStatus> {
-        todo!()
+        self.peers.iter().map(|peer| peer.shown.borrow().status(&peer.setting)).collect()
     }
 
     /// Say Bye and close.
     pub async fn shutdown(&self) {
-        todo!()
+        self.listening.iter().for_each(JoinHandle::abort);
+        for peer in &self.peers {
+            // Ended already where nobody listens.
+            let _ = peer.reports.send(Report::Shutdown).await;
+        }
+        for peer in &self.peers {
+            peer.reports.closed().await;
+        }
     }
 }
+
+/// Without a farewell.
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.listening.iter().for_each(JoinHandle::abort);
+        self.peers.iter().for_each(|peer| peer.task.abort());
+    }
+}
+
+impl Setting {
+    /// The node whose name is the lesser makes the connections.
+    pub fn is_dialer(&self) -> bool {
+        self.node < self.config.name
+    }
+}
+
+type Bound = (Vec<TcpListener>, Vec<Arc<UdpSocket>>);
+
+fn bind(listen: &[SocketAddr]) -> Result<Bound, LinksError> {
+    let failed = |address: SocketAddr| move |source| LinksError::Listen { address, source };
+    let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+    for &address in listen {
+        listeners.push(socket::listen_tcp(address).map_err(failed(address))?);
+        sockets.push(Arc::new(socket::listen_udp(address).map_err(failed(address))?));
+    }
+    Ok((listeners, sockets))
+}
+
+fn begin_peer(setting: Arc<Setting>) -> (PeerTask, Door) {
+    let now = Instant::now();
+    let config = &setting.config;
+    let rules = Rules {
+        node: setting.node.clone(),
+        instance: setting.instance,
+        dialer: setting.is_dialer(),
+        addresses: u8::try_from(config.addresses.len()).expect("a peer has at most 255 addresses"),
+        connections: config.connections,
+        heartbeat: config.heartbeat,
+        seed: seed(),
+    };
+    let machine = Peer::new(rules, now);
+    let (reports, received) = mpsc::channel(REPORTS_MAX);
+    let (datagrams, heard) = mpsc::channel(DATAGRAMS_MAX);
+    let first = Shown { snapshot: machine.snapshot(now), outboxes: Vec::new(), session: None };
+    let (show, shown) = watch::channel(Arc::new(first));
+    let driver = Driver::new(Arc::clone(&setting), machine, (reports.clone(), received), heard, show);
+    let task = tokio::spawn(driver.run());
+    let peer = PeerTask { setting: Arc::clone(&setting), reports: reports.clone(), shown, task };
+    (peer, Door { setting, reports, datagrams })
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+    u64::from_le_bytes(bytes)
+}
+
+/// What a peer's slots, dials and handshakes have to tell: a few for each of 64 slots; they wait where it is full.
+const REPORTS_MAX: usize = 256;
+
+/// Heartbeats come a few a second; what is beyond is a flood, and dropped.
+const DATAGRAMS_MAX: usize = 64;

@@ -31,6 +31,10 @@ pub struct PeerStatus {
     pub heartbeats_refused: u64,
     /// Why the last attempt to connect came to nothing.
     pub last_error: Option<String>,
+    /// Groups of ours whose Hello has not come in this session: if they stay here, the peer is not configured for them.
+    pub groups_missing_there: Vec<String>,
+    /// Groups that the peer wants to share and that are not configured here.
+    pub groups_missing_here: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //!   ─────────────────────────────────────────────────────────────────────
 //!   come               any           come, or none due     Healthy
 //!   come               any           due, none for T1      PeerSlow
-//!   none for T1        come          come, or none due     UdpFiltered
+//!   none for T1        come for T1   come, or none due     UdpFiltered
 //!   none for T1        come          due, none for T1      PeerSlow
 //!   none for T1        none for T1   any                   LinkDead
 //! ```
@@ -76,20 +76,26 @@ impl Detector {
     }
 
     pub fn verdict(&self, now: Instant) -> Verdict {
-        let beats = self.within(self.heartbeat.max(self.connected), now);
-        let flows = self.within(self.bytes, now);
+        let (beats, flows) = (self.within(self.beat(), now), self.within(self.bytes, now));
         let stalls = self.waiting.is_some_and(|since| now.duration_since(since) >= self.timeout);
         match (beats, flows) {
             (false, false) => Verdict::LinkDead,
             _ if stalls => Verdict::PeerSlow,
-            (false, true) => Verdict::UdpFiltered,
-            (true, _) => Verdict::Healthy,
+            _ if self.is_filtered(now) => Verdict::UdpFiltered,
+            _ => Verdict::Healthy,
         }
     }
 
-    /// Do the connections live without heartbeats, whatever else the verdict says?
+    /// Do the connections live without heartbeats, whatever else the verdict says? Bytes must have come for T1 without one:
+    /// where a cut line ends both, the last bytes may be a little newer than the last heartbeat.
     pub fn is_filtered(&self, now: Instant) -> bool {
-        self.within(self.bytes, now) && !self.within(self.heartbeat.max(self.connected), now)
+        let outlived =
+            |bytes: Instant| self.beat().is_none_or(|beat| bytes.saturating_duration_since(beat) >= self.timeout);
+        self.within(self.bytes, now) && self.bytes.is_some_and(outlived)
+    }
+
+    fn beat(&self) -> Option<Instant> {
+        self.heartbeat.max(self.connected)
     }
 
     /// How long the peer has been silent, in either way; `None`: it was never heard.
@@ -128,7 +134,9 @@ mod tests {
             (Some(0), None, None, Verdict::Healthy),
             (Some(2999), None, None, Verdict::Healthy),
             (Some(3000), None, None, Verdict::LinkDead),
-            (Some(3000), Some(2999), None, Verdict::UdpFiltered),
+            (Some(3000), Some(2999), None, Verdict::Healthy),
+            (Some(3100), Some(101), None, Verdict::Healthy),
+            (Some(3100), Some(100), None, Verdict::UdpFiltered),
             (Some(3000), Some(3000), None, Verdict::LinkDead),
             (None, Some(100), None, Verdict::UdpFiltered),
             (None, Some(100), Some(3000), Verdict::PeerSlow),

@@ -13,7 +13,7 @@ pub enum Event {
         slots: u8,
         path: Option<PathIndex>,
         round_trip: Option<Duration>,
-        after_refusals: u32,
+        accepted_again: bool,
     },
     SessionDown {
         why: Ended,

@@ -30,11 +30,16 @@ pub struct Peer {
     connections: u64,
     /// Sessions that ended, newest last, at most [`OVER_MAX`]: a connection that was under way then does not begin them anew.
     over: VecDeque<SessionId>,
+    /// Handshakes.
     refusals: Retry,
+    /// Sessions that one side ended because of the other.
+    dismissals: Retry,
     /// The link was up and has neither died nor been left in good order since: its death counts as a flap.
     armed: bool,
     /// Without heartbeats connections are tried from then on.
     blind_from: Instant,
+    /// Heartbeats came until the end of the last session: their silence is the link's, not a firewall's.
+    trusts_udp: bool,
     ping_at: Instant,
     /// The last authentic heartbeat, whether or not it shows that ours arrive.
     any_heartbeat: Option<Instant>,
@@ -77,8 +82,10 @@ impl Peer {
             connections: 0,
             over: VecDeque::new(),
             refusals: Retry::new(REFUSED_FIRST, REFUSED_MAX),
+            dismissals: Retry::new(REFUSED_FIRST, REFUSED_MAX),
             armed: false,
             blind_from: now + heartbeat.timeout,
+            trusts_udp: false,
             ping_at: now,
             any_heartbeat: None,
             told: Told::default(),
@@ -119,12 +126,8 @@ impl Peer {
         if self.shut {
             return None;
         }
-        let dialing = [
-            self.probation.passes_at(now),
-            self.refusals.waits_until(now),
-            self.array.next_retry(),
-            Some(self.blind_from),
-        ];
+        let dialing =
+            [self.probation.passes_at(now), self.backs_off_until(now), self.array.next_retry(), Some(self.blind_from)];
         let dialing = dialing.into_iter().flatten().filter(|_| self.rules.dialer);
         let watching = [Some(self.beats.next_at()), self.detector.dies_at(now), self.session.map(|_| self.ping_at)];
         dialing.chain(watching.into_iter().flatten()).filter(|at| *at > now).min()
@@ -158,7 +161,7 @@ impl Peer {
         if self.session.is_some() {
             return Phase::Up;
         }
-        if self.refusals.waits_until(now).is_some() {
+        if self.backs_off_until(now).is_some() {
             return Phase::BackingOff;
         }
         if self.array.pending_count() > 0 || self.probation.is_passed(now) {
@@ -206,7 +209,10 @@ impl Peer {
 
     fn recv_forged(&mut self, cause: String) {
         self.beats.refused += 1;
-        if !std::mem::replace(&mut self.told.forged, true) {
+        // Where there is no session, the handshake will say what is wrong.
+        if self.session.is_none() {
+            self.last_error = Some(cause);
+        } else if !std::mem::replace(&mut self.told.forged, true) {
             self.tell(Event::Forged { cause });
         }
     }
@@ -279,12 +285,12 @@ impl Peer {
         self.armed = true;
         self.ping_at = now;
         self.last_error = None;
-        let after_refusals = self.refusals.failures();
-        self.told = Told::default();
+        self.refusals.succeeded();
+        let accepted_again = std::mem::take(&mut self.told).refusal.is_some();
         self.outputs.push_back(Output::SessionUp { session: peer.session, peer: peer.instance, slots });
         let path = socket.and_then(|socket| socket.path);
         let round_trip = self.paths.round_trip(path.unwrap_or(self.paths.best()));
-        self.tell(Event::SessionUp { slots, path, round_trip, after_refusals });
+        self.tell(Event::SessionUp { slots, path, round_trip, accepted_again });
     }
 
     fn open(&mut self, slot: Slot, socket: Socket, now: Instant) {
@@ -304,6 +310,7 @@ impl Peer {
         let entry = self.array.entry_mut(slot);
         entry.forget(connection);
         entry.retry(now);
+        self.blind_from = now + self.blind_pause();
         match failure {
             Failure::Unreachable(cause) => self.on_unreachable(socket.path, cause, now),
             Failure::SessionOver if self.session.is_some() => self.end_session(Ended::Replaced, None, now),
@@ -380,7 +387,7 @@ impl Peer {
 
     fn on_dismissed(&mut self, why: &str, now: Instant) {
         self.end_session(Ended::PeerLeft(why.into()), None, now);
-        self.refusals.failed(now);
+        self.dismissals.failed(now);
         self.last_error = Some(why.into());
     }
 
@@ -391,7 +398,7 @@ impl Peer {
         self.last_error = Some(cause.clone());
         self.tell(Event::PeerMisbehaved { cause });
         self.end_session(Ended::Misbehaved, Some(ByeReason::Misbehaved), now);
-        self.refusals.failed(now);
+        self.dismissals.failed(now);
     }
 
     fn shut_down(&mut self, now: Instant) {
@@ -411,7 +418,7 @@ impl Peer {
         }
         self.cancel_dials();
         if now.duration_since(session.since) >= STABLE_AFTER {
-            self.refusals.succeeded();
+            self.dismissals.succeeded();
         }
         if self.over.len() == OVER_MAX {
             self.over.pop_front();
@@ -419,10 +426,11 @@ impl Peer {
         self.over.push_back(session.id);
         self.outputs.push_back(Output::SessionDown { session: session.id });
         self.tell(Event::SessionDown { why });
+        self.trusts_udp = self.detector.heartbeat_silence(now).is_some() && !self.told.filtered;
         self.told.slow = false;
         self.told.filtered = false;
         self.detector.disconnected();
-        self.blind_from = now + self.rules.heartbeat.timeout.max(self.probation.required());
+        self.blind_from = now + self.blind_pause();
         self.draw_session();
     }
 
@@ -440,6 +448,10 @@ impl Peer {
     }
 
     // What follows from how things stand.
+
+    fn backs_off_until(&self, now: Instant) -> Option<Instant> {
+        self.refusals.waits_until(now).max(self.dismissals.waits_until(now))
+    }
 
     fn on_seen(&mut self, bytes: Option<Instant>, waiting: Option<Instant>, now: Instant) {
         if self.session.is_some() {
@@ -497,7 +509,7 @@ impl Peer {
         self.probation.flapped(now);
         self.end_session(Ended::LinkDead, None, now);
         self.cancel_dials();
-        self.blind_from = now + self.rules.heartbeat.timeout.max(self.probation.required());
+        self.blind_from = now + self.blind_pause();
     }
 
     /// Where no heartbeat comes, the connections are asked, so that silence of both is told from silence of one.
@@ -513,7 +525,7 @@ impl Peer {
     }
 
     fn dial_what_is_due(&mut self, now: Instant) {
-        if self.refusals.waits_until(now).is_some() {
+        if self.backs_off_until(now).is_some() {
             return;
         }
         let Some(session) = self.session else { return self.dial_first(now) };
@@ -528,7 +540,8 @@ impl Peer {
     fn dial_first(&mut self, now: Instant) {
         let passed = self.probation.is_passed(now);
         let silent = self.detector.verdict(now) == Verdict::LinkDead;
-        if !passed && !(silent && now >= self.blind_from) {
+        let blind = silent && now >= self.blind_from;
+        if !(passed || blind) {
             return self.cancel_dials();
         }
         let first = Slot(0);
@@ -538,6 +551,12 @@ impl Peer {
             }
             self.dial(first, self.attempt);
         }
+    }
+
+    /// Before connections are tried though no heartbeat comes. Where heartbeats used to come that is a last resort: a line that
+    /// heals must not be connected over before its probation.
+    fn blind_pause(&self) -> Duration {
+        if self.trusts_udp { BLIND_RARE } else { self.rules.heartbeat.timeout.max(self.probation.required()) }
     }
 
     fn dial(&mut self, slot: Slot, session: SessionId) {
@@ -579,7 +598,10 @@ fn mixed(number: u64) -> u64 {
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(60);
 
-/// A session that lived so long was a good one: what was refused before is forgotten.
+/// Somebody may have begun to filter UDP while the link was down.
+const BLIND_RARE: Duration = Duration::from_secs(60);
+
+/// A session that lived so long was a good one: what ended those before is forgotten.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions whose late connections are told apart: those of the last few flaps.

@@ -27,10 +27,6 @@ impl Retry {
         self.until = None;
     }
 
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Not before this time; `None`: now.
     pub fn waits_until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
@@ -55,7 +51,8 @@ mod tests {
         assert_eq!(retry.waits_until(now + Duration::from_secs(59)), Some(now + Duration::from_secs(60)));
         assert_eq!(retry.waits_until(now + Duration::from_secs(60)), None);
         retry.succeeded();
-        assert_eq!((retry.failures(), retry.waits_until(now)), (0, None));
+        assert_eq!(retry.waits_until(now), None);
+        assert_eq!(retry.failed(now), Duration::from_secs(1));
         assert_eq!(delay(Duration::from_millis(100), Duration::from_secs(5), u32::MAX), Duration::from_secs(5));
     }
 }
