@@ -9,10 +9,18 @@
 //!
 //! Absent on purpose: sockets, files, clocks, randomness, tasks. `group/` drives this in the daemon, `sim/` on virtual time.
 
+mod applying;
+mod dirty;
 pub mod io;
+mod meeting;
+mod owner;
 pub mod planted;
+mod receiver;
 pub mod reconcile;
+mod reign;
 mod replica;
+mod ring;
 pub mod status;
+mod stream;
 
 pub use replica::Replica;

@@ -1,15 +1,20 @@
 //! The pieces of a replica, composed.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::io::{HostChange, HostOp, Input, LocalAction, LocalIo, Output, Record, Standing};
+use super::io::{CommandId, Event, Input, LocalAction, Output, Record, Standing, StoreFailed, StoreWrite};
+use super::meeting::Meeting;
+use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
-use super::status::{GroupStatus, LinkState, QueueStatus, Rpo};
-use crate::config::GroupConfig;
+use super::receiver::Receiver;
+use super::reign::Pending;
+use super::status;
+use crate::block::BlockError;
+use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
 use crate::extent::Extent;
-use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, VolumeIndex, WriteSeq};
-use crate::wire::message::{DiskState, Role};
+use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, VolumeIndex};
+use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
 
 /// One group on one node. Every method takes the time; none reads a clock.
 ///
@@ -17,12 +22,69 @@ use crate::wire::message::{DiskState, Role};
 /// again; then sleep until `poll_timeout`.
 #[derive(Debug)]
 pub struct Replica {
-    config: GroupConfig,
-    outputs: VecDeque<Output>,
-    local: u64,
-    waiting: VecDeque<(LocalIo, HostOp)>,
-    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "faults are planted by the simulator"))]
-    planted: Planted,
+    pub(super) config: GroupConfig,
+    pub(super) node: NodeName,
+    pub(super) instance: Instance,
+    pub(super) policy: Policy,
+    pub(super) role: Role,
+    pub(super) disk: DiskState,
+    pub(super) epoch: OwnerEpoch,
+    pub(super) generation: Generation,
+    pub(super) history: Vec<Generation>,
+    /// From this generation on we know what the peer may lack.
+    pub(super) dirty_since: Option<Generation>,
+    /// Of whom `dirty_since` is true although its copy has no such generation yet: a resync of everything has begun.
+    pub(super) counted_for: Option<(Instance, Generation)>,
+    pub(super) crashed_owner: bool,
+    /// As the record has it.
+    pub(super) peer_outdated: bool,
+    pub(super) standing: Option<Standing>,
+    /// While this node reigns: it is Primary, and its epoch is durable.
+    pub(super) owner: Option<Owner>,
+    pub(super) receiver: Receiver,
+    pub(super) meeting: Meeting,
+    pub(super) paused: bool,
+    pub(super) is_slow: bool,
+    pub(super) pending: Option<Pending>,
+    /// Records on their way to the disk, in order, and what follows each.
+    pub(super) stores: VecDeque<(StoreWrite, Then)>,
+    store_next: u64,
+    /// A record that says that the peer is outdated is on its way, or could not be written and is tried again then.
+    pub(super) degrading: Degrading,
+    /// At start: how long the peer has to tell that it took over.
+    pub(super) wait_until: Option<Instant>,
+    /// Hosts were told that writes are held, since the last time all was well.
+    pub(super) told_held: bool,
+    pub(super) flushes: Vec<(u64, u64)>,
+    /// As replica: what the owner last told of itself, and when.
+    pub(super) position: Option<(Position, Instant)>,
+    pub(super) position_due: Option<Instant>,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) planted: Planted,
+    /// Distinguishes the local work of reigns, see `LocalWork`.
+    pub(super) run: u16,
+    seed: u64,
+    draws: u64,
+}
+
+/// What follows when a record is durable.
+#[derive(Debug)]
+pub(super) enum Then {
+    Nothing,
+    /// The new epoch holds: serve.
+    Reign,
+    /// Acknowledge without the peer.
+    Alone,
+    /// The copy is on record as Inconsistent: overwrite it.
+    Ungate,
+    Answer(CommandId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Degrading {
+    No,
+    Recording,
+    Retry(Instant),
 }
 
 impl Replica {
@@ -30,74 +92,179 @@ impl Replica {
     /// nobody else's. The first outputs are ready when this returns.
     pub fn new(
         config: GroupConfig,
-        _node: NodeName,
-        _instance: Instance,
-        _seed: u64,
-        _record: Option<Record>,
-        _now: Instant,
+        node: NodeName,
+        instance: Instance,
+        seed: u64,
+        record: Option<Record>,
+        now: Instant,
     ) -> Replica {
-        let standing = match config.first_role {
-            Role::Primary => Standing::Active,
-            Role::Secondary => Standing::Standby,
+        let is_new = record.is_none();
+        let record = record.unwrap_or(Record {
+            role: config.first_role,
+            disk: if config.first_role == Role::Primary { DiskState::UpToDate } else { DiskState::Inconsistent },
+            epoch: OwnerEpoch(0),
+            generation: Generation::NONE,
+            history: Vec::new(),
+            peer_outdated: false,
+            clean: true,
+        });
+        let was_owner = record.role == Role::Primary;
+        let disk = match record.disk {
+            // Writes may have been acknowledged since without it.
+            DiskState::UpToDate if !was_owner => DiskState::Consistent,
+            disk => disk,
         };
-        let outputs = VecDeque::from([Output::Standing(standing)]);
-        Replica { config, outputs, local: 0, waiting: VecDeque::new(), planted: Planted::default() }
+        let receiver = Receiver::new(config.queue);
+        let policy = config.policy;
+        let mut replica = Replica {
+            config,
+            node,
+            instance,
+            policy,
+            role: record.role,
+            disk,
+            epoch: record.epoch,
+            generation: record.generation,
+            history: record.history,
+            dirty_since: (was_owner && record.clean && !is_new).then_some(record.generation),
+            counted_for: None,
+            crashed_owner: was_owner && !record.clean,
+            peer_outdated: record.peer_outdated,
+            standing: None,
+            owner: None,
+            receiver,
+            meeting: Meeting::default(),
+            paused: false,
+            is_slow: false,
+            pending: None,
+            stores: VecDeque::new(),
+            store_next: 0,
+            degrading: Degrading::No,
+            wait_until: None,
+            told_held: false,
+            flushes: Vec::new(),
+            position: None,
+            position_due: None,
+            outputs: VecDeque::new(),
+            planted: Planted::default(),
+            run: 1,
+            seed,
+            draws: 0,
+        };
+        if is_new {
+            replica.store(Then::Nothing);
+        }
+        if was_owner {
+            replica.wait_until = Some(now + replica.policy.wait_for_peer);
+        }
+        replica.show();
+        replica
     }
 
-    pub fn handle(&mut self, _now: Instant, input: Input) {
+    pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Submit { op, change } => self.submit(op, change),
-            Input::Read { op, .. } => self.outputs.push_back(Output::Complete { op, result: Ok(()) }),
-            Input::LocalDone { io, result } => {
-                let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == io) else { return };
-                if let Some((_, op)) = self.waiting.remove(at) {
-                    self.outputs.push_back(Output::Complete { op, result });
+            Input::Submit { op, change } => match self.serving() {
+                true => self.with_owner(now, |owner, cx| owner.submit(cx, op, change)),
+                false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
+            },
+            Input::Read { op, volume, extent } => match self.serving() {
+                true => self.with_owner(now, |owner, cx| owner.read(cx, op, volume, extent)),
+                false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
+            },
+            Input::LocalDone { io, result } => self.local_done(now, io, result),
+            Input::LocalRead { io, result } => match LocalWork::of(io) {
+                (LocalWork::ResyncRead, run, seq) if run == self.run => {
+                    self.with_owner(now, |owner, cx| owner.copied(cx, seq, result));
                 }
+                _ => self.receiver.drained(),
+            },
+            Input::SessionUp { session, peer } => self.session_up(session, peer),
+            Input::SessionDown => self.session_down(now),
+            Input::SlotUp(slot) => self.slot_up(now, slot),
+            Input::SlotDown(slot) => self.slot_down(now, slot),
+            Input::Received { session, message } => self.received(now, session, message),
+            Input::PeerIsSlow(slow) => self.is_slow = slow,
+            Input::Stored { write, result } => self.stored(now, write, result),
+            Input::Spilled { seq, result } => {
+                self.with_owner(now, |owner, cx| owner.spilled(cx, seq.0, result.is_ok()));
             }
-            _ => (),
+            Input::Unspilled { seq, result } => {
+                self.with_owner(now, |owner, cx| owner.unspilled(cx, seq.0, result.ok()));
+            }
+            Input::Command { id, command } => self.command(now, id, command),
         }
+        self.settle(now);
     }
 
     /// The inputs of one wake-up are through: what is batched over them (acknowledgements) goes out.
-    pub fn end_turn(&mut self, _now: Instant) {}
+    pub fn end_turn(&mut self, now: Instant) {
+        self.apply(now);
+        self.say_ack();
+    }
 
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.wait_until.is_some_and(|due| due <= now) {
+            self.wait_is_over(now);
+        }
+        if self.receiver.start_flush(now) {
+            let io = LocalWork::Flush.io(self.run, 0);
+            self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
+        }
+        if self.position_due.is_some_and(|due| due <= now) {
+            self.say_position(now);
+        }
+        if self.degrading.is_due(now) {
+            self.degrading = Degrading::No;
+        }
+        self.with_owner(now, |owner, cx| owner.resync_on(cx));
+        self.settle(now);
+        self.end_turn(now);
     }
 
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-
-    pub fn status(&self, _now: Instant) -> GroupStatus {
-        GroupStatus {
-            role: self.config.first_role,
-            disk: DiskState::UpToDate,
-            standing: Standing::Active,
-            link: LinkState::Down,
-            peer_role: None,
-            peer_disk: None,
-            mode: self.config.policy.mode,
-            on_link_loss: self.config.policy.on_link_loss,
-            paused: false,
-            epoch: OwnerEpoch(1),
-            generation: Generation::NONE,
-            seq: WriteSeq(0),
-            received_upto: WriteSeq(0),
-            applied_upto: WriteSeq(0),
-            durable_upto: WriteSeq(0),
-            decision: None,
-            rpo: Rpo::default(),
-            queue: QueueStatus::default(),
-            resync: None,
-        }
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let owner = self.owner.as_ref();
+        let stall = match (self.policy.mode, owner) {
+            (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone && self.degrading == Degrading::No => {
+                owner.waits_since().map(|since| since + self.policy.max_stall)
+            }
+            _ => None,
+        };
+        let retry = match self.degrading {
+            Degrading::Retry(due) => Some(due),
+            Degrading::No | Degrading::Recording => None,
+        };
+        [
+            self.wait_until,
+            self.receiver.flush_timeout(),
+            self.position_due,
+            stall,
+            retry,
+            owner.and_then(|owner| owner.resync_retry),
+            self.pending.as_ref().map(Pending::deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// No write that a failover would undo overlaps the extent: a host may read it without `Input::Read`.
-    pub fn may_read_now(&self, _volume: VolumeIndex, _extent: Extent) -> bool {
-        true
+    pub fn may_read_now(&self, volume: VolumeIndex, extent: Extent) -> bool {
+        self.serving() && self.owner.as_ref().is_some_and(|owner| owner.may_read(self.policy, volume, extent))
+    }
+
+    /// Some write is under way for which some read may have to wait; or reads are not served at all.
+    pub fn reads_look_closer(&self) -> bool {
+        !self.serving()
+            || self.policy.mode != Mode::Async
+                && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
+    }
+
+    pub fn status(&self, now: Instant) -> status::GroupStatus {
+        status::of(self, now)
     }
 
     #[cfg(feature = "sim")]
@@ -105,21 +272,192 @@ impl Replica {
         self.planted.plant(fault);
     }
 
-    fn submit(&mut self, op: HostOp, change: HostChange) {
-        let action = match change {
-            HostChange::Write { volume, extent, data, durability } => {
-                LocalAction::Write { volume, extent, data, durability }
+    pub(super) fn serving(&self) -> bool {
+        self.owner.is_some() && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
+    }
+
+    pub(super) fn with_owner(&mut self, now: Instant, act: impl FnOnce(&mut Owner, &mut Context)) {
+        if let Some(owner) = &mut self.owner {
+            let mut cx = Context {
+                now,
+                policy: self.policy,
+                generation: self.generation,
+                planted: &self.planted,
+                out: &mut self.outputs,
+                run: self.run,
+            };
+            act(owner, &mut cx);
+        }
+    }
+
+    fn local_done(&mut self, now: Instant, io: super::io::LocalIo, result: Result<(), BlockError>) {
+        let (work, run, number) = LocalWork::of(io);
+        if run != self.run {
+            return match work {
+                LocalWork::Flush => (),
+                _ => self.receiver.drained(),
+            };
+        }
+        match work {
+            LocalWork::Host => self.with_owner(now, |owner, cx| owner.local_done(cx, number, result)),
+            LocalWork::Plain => self.with_owner(now, |owner, cx| owner.flushed_here(cx, number, result)),
+            LocalWork::ResyncRead => (),
+            LocalWork::Apply => self.applied_here(now, number, result),
+            LocalWork::Flush => self.receiver.flushed(result.is_ok(), now),
+        }
+    }
+
+    /// What follows from the state of things, whatever led to it.
+    fn settle(&mut self, now: Instant) {
+        self.apply(now);
+        self.see_established(now);
+        self.see_to_those_who_wait(now);
+        self.see_to_pending(now);
+    }
+
+    /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
+    fn see_to_those_who_wait(&mut self, now: Instant) {
+        let Some(owner) = &self.owner else { return };
+        if owner.alone || self.degrading != Degrading::No {
+            return;
+        }
+        let is_lost = self.is_peer_lost();
+        let waits_since = owner.waits_since();
+        let stalled = waits_since.is_some_and(|since| since + self.policy.max_stall <= now);
+        match (self.policy.mode, self.policy.on_link_loss) {
+            // It does not wait, but the peer is outdated from its first write on, and that is to be known.
+            (Mode::Async, _) if is_lost && owner.lag_bytes() > 0 && !self.peer_outdated => self.degrade(now),
+            (Mode::Async, _) => (),
+            (_, OnLinkLoss::Degrade) if waits_since.is_some() && (is_lost || stalled || owner.waits_in_vain()) => {
+                self.degrade(now);
             }
-            HostChange::WriteZeroes { volume, extent, allocation, durability } => {
-                LocalAction::WriteZeroes { volume, extent, allocation, durability }
+            (_, OnLinkLoss::Hold) if waits_since.is_some() && (is_lost || stalled) => {
+                if !std::mem::replace(&mut self.told_held, true) {
+                    self.outputs.push_back(Output::Event(Event::Held));
+                }
+                if stalled && let Some(before) = now.checked_sub(self.policy.max_stall) {
+                    self.with_owner(now, |owner, cx| owner.stall(cx, before));
+                }
             }
-            HostChange::Unmap { volume, extent } => LocalAction::Unmap { volume, extent },
-            HostChange::Flush { volume } => LocalAction::Flush { volume: Some(volume) },
-            HostChange::Mark { .. } => return self.outputs.push_back(Output::Complete { op, result: Ok(()) }),
+            _ => (),
+        }
+    }
+
+    fn is_peer_lost(&self) -> bool {
+        !self.meeting.is_up() || self.paused || self.meeting.is_refused()
+    }
+
+    fn see_established(&mut self, now: Instant) {
+        let Some(owner) = &mut self.owner else { return };
+        if !owner.is_established() || self.degrading == Degrading::Recording {
+            return;
+        }
+        let first = self.dirty_since != Some(self.generation) || self.peer_outdated || owner.alone;
+        if !first && owner.resync.is_none() {
+            return;
+        }
+        owner.alone = false;
+        self.told_held = false;
+        self.dirty_since = Some(self.generation);
+        self.counted_for = None;
+        self.meeting.peer_is_up_to_date(self.generation);
+        if let Some(resync) = owner.resync.take() {
+            let took = now.saturating_duration_since(resync.began);
+            self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
+        }
+        if std::mem::take(&mut self.peer_outdated) {
+            self.store(Then::Nothing);
+        }
+    }
+
+    // Records and generations.
+
+    pub(super) fn store(&mut self, then: Then) {
+        self.store_as(false, then);
+    }
+
+    /// `clean`: whoever finds it need not resync.
+    pub(super) fn store_as(&mut self, clean: bool, then: Then) {
+        self.store_next += 1;
+        let write = StoreWrite(self.store_next);
+        let record = Record {
+            role: self.role,
+            disk: self.disk,
+            epoch: self.epoch,
+            generation: self.generation,
+            history: self.history.clone(),
+            peer_outdated: self.peer_outdated,
+            clean: clean || self.role == Role::Secondary,
         };
-        self.local += 1;
-        let io = LocalIo(self.local);
-        self.waiting.push_back((io, op));
-        self.outputs.push_back(Output::Local { io, action });
+        self.stores.push_back((write, then));
+        self.outputs.push_back(Output::Store { write, record: Box::new(record) });
+    }
+
+    fn stored(&mut self, now: Instant, write: StoreWrite, result: Result<(), StoreFailed>) {
+        while let Some((first, _)) = self.stores.front()
+            && *first <= write
+        {
+            if let Some((_, then)) = self.stores.pop_front() {
+                self.then(now, then, result);
+            }
+        }
+    }
+
+    /// From now on this copy may be ahead of the other.
+    pub(super) fn draw_generation(&mut self) {
+        let former = self.generation;
+        self.draws += 1;
+        let high = mix(self.seed ^ self.instance.0.rotate_left(17) ^ self.draws);
+        let low = mix(high ^ self.instance.0 ^ self.seed.rotate_left(32));
+        self.enter_generation(Generation(u128::from(high) << 64 | u128::from(low | 1)));
+        debug_assert_ne!(former, self.generation);
+    }
+
+    pub(super) fn enter_generation(&mut self, generation: Generation) {
+        if generation == self.generation {
+            return;
+        }
+        if self.generation != Generation::NONE {
+            self.history.insert(0, self.generation);
+            self.history.truncate(HISTORY_MAX);
+        }
+        self.generation = generation;
+    }
+
+    pub(super) fn set_disk(&mut self, disk: DiskState) {
+        if disk != self.disk {
+            self.outputs.push_back(Output::Event(Event::DiskChanged { from: self.disk, to: disk }));
+            self.disk = disk;
+        }
+    }
+
+    /// How hosts see the group.
+    pub(super) fn show(&mut self) {
+        let standing = match self.role {
+            Role::Secondary => Standing::Standby,
+            Role::Primary if self.serving() => Standing::Active,
+            Role::Primary => Standing::Waiting,
+        };
+        if self.standing != Some(standing) {
+            self.standing = Some(standing);
+            self.outputs.push_back(Output::Standing(standing));
+        }
     }
 }
+
+impl Degrading {
+    fn is_due(self, now: Instant) -> bool {
+        matches!(self, Degrading::Retry(due) if due <= now)
+    }
+}
+
+/// SplitMix64's finalizer: every bit of the input moves every bit of the output.
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// After a record that could not be written.
+pub(super) const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);

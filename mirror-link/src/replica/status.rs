@@ -1,9 +1,12 @@
 //! How a group stands, for people and programs.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
+use crate::replica::Replica;
 use crate::replica::io::Standing;
 use crate::wire::message::{DiskState, Role};
 
@@ -80,4 +83,64 @@ pub struct ResyncStatus {
     pub left_bytes: u64,
     pub bytes_per_second: f64,
     pub seconds_left: Option<f64>,
+}
+
+pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
+    let marks = replica.receiver.marks();
+    let mut status = GroupStatus {
+        role: replica.role,
+        disk: replica.disk,
+        standing: replica.standing.unwrap_or(Standing::Waiting),
+        link: link(replica),
+        peer_role: replica.meeting.peer_role,
+        peer_disk: replica.meeting.peer_disk,
+        mode: replica.policy.mode,
+        on_link_loss: replica.policy.on_link_loss,
+        paused: replica.paused,
+        epoch: replica.epoch,
+        generation: replica.generation,
+        seq: replica.receiver.received_upto(),
+        received_upto: replica.receiver.received_upto(),
+        applied_upto: marks.applied_upto,
+        durable_upto: marks.durable_upto,
+        decision: replica.meeting.described(&replica.node),
+        rpo: Rpo::default(),
+        queue: QueueStatus::default(),
+        resync: None,
+    };
+    match (&replica.owner, &replica.position) {
+        (Some(owner), _) => owner.tell(&mut status, now),
+        (None, Some((position, heard))) => {
+            // What the owner did since it was last heard of is not known; how long ago that is, is.
+            let silent =
+                if replica.meeting.is_up() { 0.0 } else { now.saturating_duration_since(*heard).as_secs_f64() };
+            status.rpo = Rpo { bytes: position.lag_bytes, seconds: position.lag_ms as f64 / 1000.0 + silent };
+            status.queue.memory_bytes = replica.receiver.held_bytes();
+            status.queue.memory_bytes_max = replica.config.queue.window_bytes;
+        }
+        (None, None) => (),
+    }
+    status
+}
+
+fn link(replica: &Replica) -> LinkState {
+    let meeting = &replica.meeting;
+    if !meeting.is_up() {
+        return LinkState::Down;
+    }
+    if replica.paused {
+        return LinkState::Paused;
+    }
+    if meeting.is_refused() {
+        return LinkState::Refused;
+    }
+    match &replica.owner {
+        Some(owner) => owner.link_state(),
+        None if !meeting.is_receiving() || !replica.receiver.has_begun() => LinkState::Meeting,
+        None => match replica.disk {
+            DiskState::Inconsistent => LinkState::Resyncing,
+            DiskState::UpToDate => LinkState::Established,
+            DiskState::Consistent | DiskState::Outdated | DiskState::Failed => LinkState::Replaying,
+        },
+    }
 }

@@ -95,7 +95,6 @@ pub enum Role {
 
 /// What a node knows of its own copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// It holds every acknowledged write, as its mode promises.
     UpToDate,
@@ -196,13 +195,13 @@ pub struct Ack {
     pub failed: SmallVec<[WriteSeq; 2]>,
 }
 
-/// How far the sender may go. Both only ever grow within a stream.
+/// How far the sender may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credit {
     /// The greatest number that may be sent.
     pub seq: WriteSeq,
-    /// Payload bytes of the stream, all its writes counted in order from its `Begin`, that may be sent. The lowest write
-    /// that is missing may be sent in any case.
+    /// Payload bytes that may be under way beyond `applied_upto`, all writes counted. The lowest write that is missing may
+    /// be sent in any case.
     pub bytes: u64,
 }
 

@@ -1,0 +1,87 @@
+//! What the receiver finds ready, done on the local devices.
+
+use std::time::Instant;
+
+use super::io::{LocalAction, Output};
+use super::owner::LocalWork;
+use super::replica::{Replica, Then};
+use crate::block::{BlockError, Durability};
+use crate::extent::Extent;
+use crate::ids::{VolumeIndex, WriteSeq};
+use crate::wire::message::{DiskState, Op, Range};
+
+impl Replica {
+    /// Start whatever may be applied by now.
+    pub(super) fn apply(&mut self, now: Instant) {
+        while let Some((seq, op)) = self.receiver.next_ready() {
+            let action = match op {
+                Op::Write { volume, range, data, durable } => self
+                    .extent(volume, range)
+                    .map(|extent| LocalAction::Write { volume, extent, data, durability: durability(durable) }),
+                Op::WriteZeroes { volume, range, allocation, durable } => self.extent(volume, range).map(|extent| {
+                    LocalAction::WriteZeroes { volume, extent, allocation, durability: durability(durable) }
+                }),
+                Op::Unmap { volume, range } => {
+                    self.extent(volume, range).map(|extent| LocalAction::Unmap { volume, extent })
+                }
+                Op::Flush => {
+                    self.flushes.push((seq.0, self.receiver.applied_upto()));
+                    Some(LocalAction::Flush { volume: None })
+                }
+                Op::Mark { volume, kind, data } => {
+                    self.outputs.push_back(Output::Marked { volume, kind, data });
+                    None
+                }
+                Op::ResyncDone { generation } => {
+                    self.enter_generation(generation);
+                    if self.disk != DiskState::Failed {
+                        self.set_disk(DiskState::UpToDate);
+                    }
+                    self.store(Then::Nothing);
+                    None
+                }
+                Op::Void => None,
+            };
+            match action {
+                Some(action) => {
+                    let io = LocalWork::Apply.io(self.run, seq.0);
+                    self.outputs.push_back(Output::Local { io, action });
+                }
+                None => self.is_applied(now, seq, false),
+            }
+        }
+    }
+
+    /// `None` for no blocks at all. The receiver has checked the range.
+    fn extent(&self, volume: VolumeIndex, range: Range) -> Option<Extent> {
+        let capacity = self.config.volumes.get(usize::from(volume.0))?.capacity;
+        Extent::new(range.lba, range.blocks, capacity).ok().filter(|extent| !extent.is_empty())
+    }
+
+    pub(super) fn applied_here(&mut self, now: Instant, seq: u64, result: Result<(), BlockError>) {
+        if let Some(at) = self.flushes.iter().position(|(flush, _)| *flush == seq) {
+            let (_, upto) = self.flushes.swap_remove(at);
+            if result.is_ok() {
+                self.receiver.durable_now(upto);
+            }
+        }
+        if let Err(error) = result {
+            self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
+            if self.disk != DiskState::Failed {
+                self.set_disk(DiskState::Failed);
+                self.store(Then::Nothing);
+                self.greet_again(now);
+            }
+        }
+        self.is_applied(now, WriteSeq(seq), result.is_err());
+    }
+
+    fn is_applied(&mut self, now: Instant, seq: WriteSeq, failed: bool) {
+        self.receiver.applied(seq, failed, &self.planted);
+        self.receiver.arm_flush(now);
+    }
+}
+
+fn durability(durable: bool) -> Durability {
+    if durable { Durability::Durable } else { Durability::Cached }
+}

@@ -1,0 +1,398 @@
+//! Sessions with the peer: Hellos, what they decide, and which messages count.
+
+use std::time::{Duration, Instant};
+
+use super::io::{Event, Output};
+use super::planted::Fault;
+use super::receiver::misbehaved;
+use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
+use super::replica::{Replica, Then};
+use crate::ids::{Generation, Instance, SessionId, Slot};
+use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Role, VolumeShape};
+
+/// What is known of the peer, and how the session with it goes.
+#[derive(Debug, Default)]
+pub(super) struct Meeting {
+    session: Option<Session>,
+    /// Counts our Hellos, over all sessions.
+    hellos: u64,
+    /// Whose memory the last stream went to.
+    streamed_to: Option<Instance>,
+    pub decision: Option<Decision>,
+    pub peer_role: Option<Role>,
+    pub peer_disk: Option<DiskState>,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    peer: Instance,
+    slots: u64,
+    theirs: Option<Hello>,
+    has_greeted: bool,
+    /// A Begin that overtook the Hello it follows from.
+    early: Option<Begin>,
+}
+
+impl Meeting {
+    pub fn is_up(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.slots != 0)
+    }
+
+    pub fn theirs(&self) -> Option<&Hello> {
+        self.session.as_ref()?.theirs.as_ref()
+    }
+
+    pub fn is_refused(&self) -> bool {
+        let verdict = self.decision.as_ref().map(|decision| &decision.verdict);
+        self.is_up() && matches!(verdict, Some(Verdict::SplitBrain | Verdict::Refuse(_)))
+    }
+
+    /// We are to take the peer's stream.
+    pub fn is_receiving(&self) -> bool {
+        self.is_up() && self.streams(Side::Theirs)
+    }
+
+    pub fn streams(&self, from: Side) -> bool {
+        matches!(&self.decision, Some(Decision { verdict: Verdict::Stream { source, .. }, .. }) if *source == from)
+    }
+
+    pub fn any_slot(&self) -> Option<Slot> {
+        let slots = self.session.as_ref()?.slots;
+        (slots != 0).then(|| Slot(slots.trailing_zeros() as u8))
+    }
+
+    /// For people.
+    pub fn described(&self, node: &str) -> Option<super::status::Decision> {
+        let decision = self.decision.as_ref()?;
+        let theirs = self.theirs().map_or("the peer", |theirs| &theirs.node);
+        Some(super::status::Decision { row: decision.row, text: describe(decision, node, theirs) })
+    }
+
+    /// The peer said so by acknowledging.
+    pub fn peer_is_up_to_date(&mut self, generation: Generation) {
+        self.peer_disk = Some(DiskState::UpToDate);
+        if let Some(theirs) = self.session.as_mut().and_then(|session| session.theirs.as_mut()) {
+            theirs.generation = generation;
+            theirs.disk = DiskState::UpToDate;
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn session_up(&mut self, id: SessionId, peer: Instance) {
+        self.meeting.session = Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None });
+        self.meeting.decision = None;
+        self.receiver.session_began();
+    }
+
+    pub(super) fn session_down(&mut self, _now: Instant) {
+        self.meeting.session = None;
+        self.meeting.peer_role = None;
+        self.meeting.peer_disk = None;
+        self.position_due = None;
+        if let Some(owner) = &mut self.owner {
+            owner.stop();
+            owner.slots = Default::default();
+        }
+        if self.role == Role::Secondary && self.disk == DiskState::UpToDate {
+            // The owner may go on without it from now on.
+            self.set_disk(DiskState::Consistent);
+        }
+    }
+
+    pub(super) fn slot_up(&mut self, now: Instant, slot: Slot) {
+        let Some(session) = &mut self.meeting.session else { return };
+        session.slots |= 1 << slot.0;
+        let greeted = session.has_greeted;
+        self.with_owner(now, |owner, _| owner.slots.up(slot));
+        if greeted {
+            self.with_owner(now, |owner, cx| owner.pump(cx));
+        } else {
+            self.greet();
+            self.position_due = Some(now + POSITION_EVERY);
+        }
+    }
+
+    pub(super) fn slot_down(&mut self, now: Instant, slot: Slot) {
+        let Some(session) = &mut self.meeting.session else { return };
+        session.slots &= !(1 << slot.0);
+        if session.has_greeted {
+            self.say_hello();
+        }
+        self.receiver.ack_owed |= self.receiver.has_begun();
+        self.with_owner(now, |owner, cx| owner.slot_down(cx, slot));
+    }
+
+    /// Our Hello, as things stand now.
+    fn greet(&mut self) {
+        self.meeting.hellos += 1;
+        self.say_hello();
+    }
+
+    /// What our Hello says has changed.
+    pub(super) fn greet_again(&mut self, now: Instant) {
+        if self.meeting.session.as_ref().is_some_and(|session| session.has_greeted) {
+            self.greet();
+            self.decide(now);
+        }
+    }
+
+    fn say_hello(&mut self) {
+        let Some(slot) = self.meeting.any_slot() else { return };
+        if let Some(session) = &mut self.meeting.session {
+            session.has_greeted = true;
+        }
+        let hello = Box::new(self.hello());
+        self.outputs.push_back(Output::Send { slot, message: Message::Hello(hello) });
+    }
+
+    pub(super) fn hello(&self) -> Hello {
+        let volumes = self.config.volumes.iter().map(|volume| VolumeShape {
+            name: volume.name.clone(),
+            block_length: volume.block_length,
+            capacity: volume.capacity,
+        });
+        Hello {
+            group: self.config.name.clone(),
+            node: self.node.clone(),
+            instance: self.instance,
+            volumes: volumes.collect(),
+            role: self.role,
+            disk: self.disk,
+            epoch: self.epoch,
+            generation: self.generation,
+            history: self.history.clone(),
+            dirty_since: self.dirty_since,
+            crashed_owner: self.crashed_owner,
+            peer_outdated: self.peer_outdated,
+            received: self.receiver.marks(),
+            number: self.meeting.hellos,
+        }
+    }
+
+    pub(super) fn received(&mut self, now: Instant, id: SessionId, message: Message) {
+        if self.meeting.session.as_ref().is_none_or(|session| session.id != id) {
+            return;
+        }
+        match message {
+            Message::Hello(hello) => self.received_hello(now, *hello),
+            Message::Begin(begin) => self.received_begin(now, begin),
+            Message::Op(frame) => self.received_op(frame),
+            Message::Ack(ack) => self.received_ack(now, &ack),
+            Message::Position(position) => {
+                if position.epoch >= self.epoch {
+                    self.position = Some((position, now));
+                }
+            }
+        }
+    }
+
+    fn received_hello(&mut self, now: Instant, hello: Hello) {
+        let Some(session) = &mut self.meeting.session else { return };
+        if session.theirs.as_ref().is_some_and(|theirs| theirs.number >= hello.number) {
+            return;
+        }
+        self.meeting.peer_role = Some(hello.role);
+        self.meeting.peer_disk = Some(hello.disk);
+        session.theirs = Some(hello);
+        self.decide(now);
+    }
+
+    /// Both Hellos are there, or one of them has changed.
+    pub(super) fn decide(&mut self, now: Instant) {
+        let Some(session) = self.meeting.session.as_ref().filter(|session| session.has_greeted) else { return };
+        let Some(theirs) = session.theirs.clone() else { return };
+        let decision = reconcile(&self.hello(), &theirs);
+        let changed = self.meeting.decision.as_ref() != Some(&decision);
+        self.meeting.decision = Some(decision.clone());
+        if changed {
+            let text = describe(&decision, &self.node, &theirs.node);
+            self.outputs.push_back(Output::Event(Event::Decided { row: decision.row, text }));
+        }
+        match decision.verdict {
+            Verdict::Stream { source: Side::Mine, missing } => self.be_source(now, missing),
+            Verdict::Stream { source: Side::Theirs, .. } => self.be_target(now),
+            Verdict::NoOwner { newer } => self.be_without_owner(now, newer, &theirs),
+            Verdict::SplitBrain => {
+                if changed {
+                    self.outputs.push_back(Output::Event(Event::SplitBrain));
+                }
+            }
+            Verdict::Refuse(_) => (),
+        }
+    }
+
+    fn be_source(&mut self, now: Instant, missing: Missing) {
+        if self.owner.is_none() {
+            // At start: nobody took over while we were away.
+            if self.wait_until.take().is_some() {
+                self.ascend(now);
+            }
+            return;
+        }
+        let Some((peer, theirs)) =
+            self.meeting.session.as_ref().and_then(|session| Some((session.peer, session.theirs.clone()?)))
+        else {
+            return;
+        };
+        let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
+        if self.paused || is_streaming && theirs.role == Role::Secondary {
+            return;
+        }
+        let counted = self.counted_for == Some((peer, theirs.generation));
+        let everything = missing == Missing::Everything && !counted;
+        let same_instance = self.meeting.streamed_to == Some(peer);
+        self.meeting.streamed_to = Some(peer);
+        self.counted_for = Some((peer, theirs.generation));
+        if everything && theirs.generation != Generation::NONE {
+            self.dirty_since = Some(theirs.generation);
+        }
+        self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, same_instance, everything));
+    }
+
+    fn be_target(&mut self, now: Instant) {
+        self.wait_until = None;
+        if self.role == Role::Primary {
+            self.step_down(now);
+            self.set_disk(DiskState::Outdated);
+            self.store(Then::Nothing);
+            self.greet_again(now);
+            return;
+        }
+        if let Some(begin) = self.meeting.session.as_mut().and_then(|session| session.early.take()) {
+            self.received_begin(now, begin);
+        }
+    }
+
+    fn be_without_owner(&mut self, now: Instant, newer: Option<Side>, theirs: &Hello) {
+        self.wait_until = None;
+        if newer == Some(Side::Theirs) {
+            let was_primary = self.role == Role::Primary;
+            if was_primary {
+                self.step_down(now);
+            }
+            if matches!(self.disk, DiskState::UpToDate | DiskState::Consistent) {
+                self.set_disk(DiskState::Outdated);
+                self.store(Then::Nothing);
+            }
+            if was_primary {
+                self.greet_again(now);
+            }
+        } else if newer.is_none()
+            && theirs.disk == DiskState::UpToDate
+            && self.disk == DiskState::Consistent
+            && self.generation != Generation::NONE
+        {
+            self.set_disk(DiskState::UpToDate);
+        }
+    }
+
+    // The other end of the peer's stream.
+
+    fn received_begin(&mut self, now: Instant, begin: Begin) {
+        if begin.epoch < self.epoch && !self.planted.has(Fault::AcceptOldEpoch) {
+            return;
+        }
+        if !self.meeting.is_receiving() || self.role == Role::Primary {
+            if let Some(session) = &mut self.meeting.session {
+                session.early = Some(begin);
+            }
+            return;
+        }
+        let fresh = match self.receiver.begin(begin) {
+            Ok(fresh) => fresh,
+            Err(how) => return self.outputs.push_back(Output::Misbehaved(how)),
+        };
+        let new_epoch = self.epoch != begin.epoch;
+        self.epoch = begin.epoch;
+        if begin.resync && fresh && self.disk != DiskState::Failed {
+            self.set_disk(DiskState::Inconsistent);
+            self.receiver.gated = true;
+            self.store(Then::Ungate);
+        } else {
+            if begin.generation != self.generation && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent) {
+                self.set_disk(DiskState::Outdated);
+            }
+            if new_epoch {
+                self.store(Then::Nothing);
+            }
+        }
+        self.crashed_owner = false;
+        let _ = now;
+    }
+
+    fn received_op(&mut self, frame: OpFrame) {
+        let ours = self.receiver.epoch();
+        if self.role == Role::Primary && !self.planted.has(Fault::AcceptOldEpoch) {
+            return;
+        }
+        if frame.epoch < ours || !self.receiver.has_begun() {
+            return;
+        }
+        if frame.epoch > ours {
+            let how = misbehaved(&format!("writes of epoch {ours}"), format!("one of epoch {}", frame.epoch));
+            return self.outputs.push_back(Output::Misbehaved(how));
+        }
+        if let Err(how) = self.receiver.receive(frame, &self.config.volumes, &self.planted) {
+            self.outputs.push_back(Output::Misbehaved(how));
+        }
+    }
+
+    fn received_ack(&mut self, now: Instant, ack: &Ack) {
+        let mut result = Ok(());
+        self.with_owner(now, |owner, cx| result = owner.acknowledged(cx, ack));
+        if let Err(how) = result {
+            self.outputs.push_back(Output::Misbehaved(how));
+        }
+    }
+
+    pub(super) fn say_ack(&mut self) {
+        if self.receiver.ack_owed
+            && self.receiver.has_begun()
+            && let Some(slot) = self.meeting.any_slot()
+            && let Some(ack) = self.receiver.take_ack()
+        {
+            self.outputs.push_back(Output::Send { slot, message: Message::Ack(Box::new(ack)) });
+        }
+    }
+
+    pub(super) fn say_position(&mut self, now: Instant) {
+        self.position_due = None;
+        let Some(slot) = self.meeting.any_slot() else { return };
+        self.position_due = Some(now + POSITION_EVERY);
+        if let Some(owner) = self.owner.as_ref().filter(|owner| owner.stream.is_some()) {
+            let position = owner.position(now);
+            self.outputs.push_back(Output::Send { slot, message: Message::Position(position) });
+        }
+    }
+
+    /// The slots that are up, for an owner that has just begun to reign.
+    pub(super) fn lend_slots(&mut self) {
+        if let (Some(session), Some(owner)) = (&self.meeting.session, &mut self.owner) {
+            (0..64).filter(|slot| session.slots & (1 << slot) != 0).for_each(|slot| owner.slots.up(Slot(slot)));
+        }
+    }
+}
+
+fn describe(decision: &Decision, mine: &str, theirs: &str) -> String {
+    let name = |side: Side| if side == Side::Mine { mine } else { theirs };
+    match &decision.verdict {
+        Verdict::Stream { source, missing } => {
+            let what = match missing {
+                Missing::Counted => "what it has counted as missing",
+                Missing::Everything => "every block",
+            };
+            format!("{} is the source: it sends {what} to {}", name(*source), name(source.other()))
+        }
+        Verdict::NoOwner { newer: None } => "neither node is Primary: promote one of them".into(),
+        Verdict::NoOwner { newer: Some(side) } => {
+            format!("{} has the newer copy and is not Primary: promote it", name(*side))
+        }
+        Verdict::SplitBrain => "split brain: both nodes wrote what the other lacks".into(),
+        Verdict::Refuse(cause) => cause.clone(),
+    }
+}
+
+/// Between two words of the owner about how far it is ahead.
+const POSITION_EVERY: Duration = Duration::from_millis(500);

@@ -1,0 +1,544 @@
+//! The owner's side: hosts' changes get their numbers, go to the local device and to the peer, and are answered when the
+//! mode's promise is kept. Pure.
+//!
+//! ```text
+//!   submit ─► numbered ─► local device (after those it overlaps) ─┐
+//!                └─► ring ─► slots ─► peer ─► Ack ────────────────┴─► answered to the host ─► `after` of those to come
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::dirty::{DirtyMap, Undurable};
+use super::io::{Event, HostChange, HostOp, LocalAction, LocalIo, Output};
+use super::planted::{Fault, Planted};
+use super::ring::{Place, Ring, Slots};
+use super::stream::{Resync, Stream};
+use crate::block::{BlockError, Durability};
+use crate::config::{Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::extent::Extent;
+use crate::ids::{Generation, OwnerEpoch, VolumeIndex, WriteSeq};
+use crate::wire::message::{Credit, MarkKind, ODEP_MAX, Op, Range};
+
+/// What every step needs to know, and where it puts what comes of it.
+pub(super) struct Context<'a> {
+    pub now: Instant,
+    pub policy: Policy,
+    pub generation: Generation,
+    pub planted: &'a Planted,
+    pub out: &'a mut VecDeque<Output>,
+    /// Distinguishes local work of this reign from that of former ones.
+    pub run: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub epoch: OwnerEpoch,
+    pub volumes: Vec<VolumeSpec>,
+    pub bounds: QueueBounds,
+    pub ring: Ring,
+    pub slots: Slots,
+    /// The greatest number whose answer was given to a host: what any write from now on may depend on.
+    pub after: u64,
+    /// Not answered, or under way locally. Few: what hosts have in flight. Searched from end to end.
+    pub(super) active: Vec<Active>,
+    reads: Vec<WaitingRead>,
+    /// Flushes that concern this node alone.
+    plain: Vec<(u64, HostOp)>,
+    plain_next: u64,
+    pub stream: Option<Stream>,
+    pub(super) cursor: u64,
+    pub(super) resend: VecDeque<u64>,
+    pub(super) peer: PeerView,
+    pub dirty: DirtyMap,
+    pub(super) undurable: Undurable,
+    /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
+    pub alone: bool,
+    /// The peer can't go on from the ring: a resync has to come first.
+    pub detached: bool,
+    pub resync: Option<Resync>,
+    pub(super) resync_reads: usize,
+    pub resync_retry: Option<Instant>,
+    pub(super) fetching: usize,
+    pub(super) ever_spilled: bool,
+    /// The last of each kind, for the peer that comes back: at most [`crate::wire::message::MARK_MAX`] each.
+    pub(super) marks: BTreeMap<(VolumeIndex, MarkKind), Bytes>,
+}
+
+/// What the peer has told of the stream.
+#[derive(Debug, Default)]
+pub(super) struct PeerView {
+    pub ack_number: u64,
+    pub received_upto: u64,
+    pub applied_upto: u64,
+    pub durable_upto: u64,
+    pub credit: Credit,
+}
+
+#[derive(Debug)]
+pub(super) struct Active {
+    pub seq: u64,
+    /// `None`: a resync's.
+    pub op: Option<HostOp>,
+    volume: VolumeIndex,
+    /// Blocks; nothing where start = end.
+    start: u64,
+    end: u64,
+    waits_for: SmallVec<[u64; 4]>,
+    pub local: Local,
+    /// The host wants it durable: a FUA write, a flush.
+    durable: bool,
+    pub since: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Local {
+    Waiting(LocalAction),
+    Running,
+    Done,
+}
+
+impl Active {
+    fn overlaps(&self, volume: VolumeIndex, start: u64, end: u64) -> bool {
+        self.volume == volume && self.start < end && start < self.end
+    }
+
+    pub fn is_done_here(&self) -> bool {
+        matches!(self.local, Local::Done)
+    }
+}
+
+#[derive(Debug)]
+struct WaitingRead {
+    op: HostOp,
+    waits_for: SmallVec<[u64; 4]>,
+}
+
+/// A change as the wire, the local device and the queue see it.
+struct Work {
+    volume: VolumeIndex,
+    start: u64,
+    end: u64,
+    op: Op,
+    local: Option<LocalAction>,
+    durable: bool,
+}
+
+impl Owner {
+    pub fn new(epoch: OwnerEpoch, volumes: Vec<VolumeSpec>, bounds: QueueBounds) -> Owner {
+        let (dirty, undurable) = (DirtyMap::new(&volumes), Undurable::new(&volumes));
+        Owner {
+            epoch,
+            volumes,
+            bounds,
+            ring: Ring::default(),
+            slots: Slots::default(),
+            after: 0,
+            active: Vec::new(),
+            reads: Vec::new(),
+            plain: Vec::new(),
+            plain_next: 0,
+            stream: None,
+            cursor: 1,
+            resend: VecDeque::new(),
+            peer: PeerView::default(),
+            dirty,
+            undurable,
+            alone: false,
+            detached: false,
+            resync: None,
+            resync_reads: 0,
+            resync_retry: None,
+            fetching: 0,
+            ever_spilled: false,
+            marks: BTreeMap::new(),
+        }
+    }
+
+    pub fn submit(&mut self, cx: &mut Context, op: HostOp, change: HostChange) {
+        let peer_counts = cx.policy.mode != Mode::Async && !self.alone;
+        match change {
+            HostChange::Flush { volume } if !peer_counts => self.flush_here(cx, op, volume),
+            HostChange::Flush { volume } => {
+                // Memsync asks for "applied", which is what a write that depends on all the others comes to.
+                let wire = if cx.policy.mode == Mode::Sync { Op::Flush } else { Op::Void };
+                let local = Some(LocalAction::Flush { volume: Some(volume) });
+                self.admit(cx, op, Work { volume, start: 0, end: 0, op: wire, local, durable: true });
+            }
+            HostChange::Mark { volume, kind, data } => {
+                self.marks.insert((volume, kind), data.clone());
+                let wire = Op::Mark { volume, kind, data };
+                self.admit(cx, op, Work { volume, start: 0, end: 0, op: wire, local: None, durable: false });
+            }
+            HostChange::Write { volume, extent, data, durability } => {
+                let durable = durability == Durability::Durable;
+                let wire = Op::Write { volume, range: range(extent), data: data.clone(), durable };
+                let local = LocalAction::Write { volume, extent, data, durability };
+                self.admit(cx, op, Work::on(volume, extent, wire, local, durable));
+            }
+            HostChange::WriteZeroes { volume, extent, allocation, durability } => {
+                let durable = durability == Durability::Durable;
+                let wire = Op::WriteZeroes { volume, range: range(extent), allocation, durable };
+                let local = LocalAction::WriteZeroes { volume, extent, allocation, durability };
+                self.admit(cx, op, Work::on(volume, extent, wire, local, durable));
+            }
+            HostChange::Unmap { volume, extent } => {
+                let wire = Op::Unmap { volume, range: range(extent) };
+                self.admit(cx, op, Work::on(volume, extent, wire, LocalAction::Unmap { volume, extent }, false));
+            }
+        }
+    }
+
+    fn flush_here(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex) {
+        self.plain_next += 1;
+        self.plain.push((self.plain_next, op));
+        let io = LocalWork::Plain.io(cx.run, self.plain_next);
+        cx.out.push_back(Output::Local { io, action: LocalAction::Flush { volume: Some(volume) } });
+    }
+
+    pub fn flushed_here(&mut self, cx: &mut Context, number: u64, result: Result<(), BlockError>) {
+        if let Some(at) = self.plain.iter().position(|(plain, _)| *plain == number) {
+            let (_, op) = self.plain.swap_remove(at);
+            cx.out.push_back(Output::Complete { op, result });
+        }
+    }
+
+    fn admit(&mut self, cx: &mut Context, op: HostOp, work: Work) {
+        let cost = work.op.payload_bytes() + super::ring::ENTRY_COST;
+        let is_full = self.ring.memory_bytes + cost > self.bounds.memory;
+        let mut place = Place::Memory;
+        if is_full && !self.detached {
+            if cx.policy.mode != Mode::Async && !self.alone {
+                // Hosts that wait for the peer bound themselves, unless they are told BUSY and come again.
+                if self.stream.is_none() || cx.policy.on_link_loss == OnLinkLoss::Hold {
+                    cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+                    return;
+                }
+            } else if matches!(work.op, Op::Write { .. }) && self.ring.spilled_bytes + cost <= self.bounds.spill {
+                place = Place::Spilling;
+            } else {
+                self.detach(cx);
+            }
+        }
+        let seq = self.number(cx, Some(op), work, place);
+        if place == Place::Spilling
+            && let Some(Op::Write { data, .. }) = self.ring.get(seq).map(|entry| &entry.op)
+        {
+            self.ever_spilled = true;
+            let data = data.clone();
+            cx.out.push_back(Output::Spill { seq: WriteSeq(seq), data });
+        }
+        self.pump(cx);
+        self.evaluate(cx, seq);
+    }
+
+    /// Give it its place in the order, and start it locally as soon as those it overlaps are done.
+    fn number(&mut self, cx: &mut Context, op: Option<HostOp>, work: Work, place: Place) -> u64 {
+        let mut after = self.after;
+        let mut odep: SmallVec<[WriteSeq; ODEP_MAX]> = SmallVec::new();
+        let mut waits_for: SmallVec<[u64; 4]> = SmallVec::new();
+        for other in self.active.iter().filter(|other| other.overlaps(work.volume, work.start, work.end)) {
+            if other.seq > after {
+                odep.push(WriteSeq(other.seq));
+            }
+            if !other.is_done_here() && !cx.planted.has(Fault::LocalIgnoresOdep) {
+                waits_for.push(other.seq);
+            }
+        }
+        if odep.len() > ODEP_MAX {
+            odep.sort_unstable();
+            let folded = odep.len() - ODEP_MAX;
+            after = odep[folded - 1].0;
+            odep.drain(..folded);
+        }
+        if self.detached
+            && let Some((volume, range)) = work.op.place()
+        {
+            self.set_dirty(volume, range);
+        }
+        if matches!(work.op, Op::ResyncDone { .. }) {
+            after = self.ring.next() - 1;
+        }
+        let seq = self.ring.push(after, odep, work.op, place, !self.detached);
+        let ready = waits_for.is_empty();
+        let local = match work.local {
+            Some(action) if ready => {
+                let kind = if op.is_some() { LocalWork::Host } else { LocalWork::ResyncRead };
+                cx.out.push_back(Output::Local { io: kind.io(cx.run, seq), action });
+                Local::Running
+            }
+            Some(action) => Local::Waiting(action),
+            None => Local::Done,
+        };
+        let Work { volume, start, end, durable, .. } = work;
+        self.active.push(Active { seq, op, volume, start, end, waits_for, local, durable, since: cx.now });
+        seq
+    }
+
+    /// Beside what hosts ask for: a resync's read (Some), or a word in the stream with nothing local to it.
+    pub(super) fn number_own(&mut self, cx: &mut Context, op: Op, read: Option<(VolumeIndex, Extent)>) -> u64 {
+        let work = match read {
+            Some((volume, extent)) => Work::on(volume, extent, op, LocalAction::Read { volume, extent }, false),
+            None => Work { volume: VolumeIndex(0), start: 0, end: 0, op, local: None, durable: false },
+        };
+        let place = if read.is_some() { Place::Reading } else { Place::Memory };
+        let seq = self.number(cx, None, work, place);
+        if read.is_none() {
+            self.finish(cx, self.active.len() - 1, Ok(()));
+        }
+        seq
+    }
+
+    /// The local device has done (or not) what write `seq` asked.
+    pub fn local_done(&mut self, cx: &mut Context, seq: u64, result: Result<(), BlockError>) {
+        let Some(at) = self.active.iter().position(|active| active.seq == seq) else { return };
+        self.active[at].local = Local::Done;
+        self.release(cx, seq);
+        match result {
+            Ok(()) => self.evaluate(cx, seq),
+            Err(error) => {
+                cx.out.push_back(Output::Event(Event::LocalFailed { error }));
+                self.void(seq);
+                let at = self.active.iter().position(|active| active.seq == seq);
+                self.finish(cx, at.expect("it was there"), Err(error));
+            }
+        }
+        self.pump(cx);
+    }
+
+    /// A write that came to nothing here: nothing for the peer, or what it has is made like ours.
+    fn void(&mut self, seq: u64) {
+        let Some(entry) = self.ring.get_mut(seq) else { return };
+        let (sent, place) = (entry.slot.is_some(), entry.op.place());
+        if !sent && entry.place == Place::Memory {
+            entry.op = Op::Void;
+        } else if let Some((volume, range)) = place {
+            self.set_dirty(volume, range);
+        }
+    }
+
+    /// Local work that waited for `seq` waits no more.
+    pub(super) fn release(&mut self, cx: &mut Context, seq: u64) {
+        for active in &mut self.active {
+            let Some(at) = active.waits_for.iter().position(|waits| *waits == seq) else { continue };
+            active.waits_for.swap_remove(at);
+            if active.waits_for.is_empty()
+                && let Local::Waiting(action) = std::mem::replace(&mut active.local, Local::Running)
+            {
+                let kind = if active.op.is_some() { LocalWork::Host } else { LocalWork::ResyncRead };
+                cx.out.push_back(Output::Local { io: kind.io(cx.run, active.seq), action });
+            }
+        }
+    }
+
+    /// Answer it if its time has come.
+    fn evaluate(&mut self, cx: &mut Context, seq: u64) {
+        if let Some(at) = self.active.iter().rposition(|active| active.seq == seq)
+            && self.is_kept(cx, &self.active[at])
+        {
+            self.finish(cx, at, Ok(()));
+        }
+    }
+
+    /// Answer whatever may be answered by now.
+    pub fn evaluate_all(&mut self, cx: &mut Context) {
+        let mut at = 0;
+        while at < self.active.len() {
+            if self.active[at].op.is_some() && self.is_kept(cx, &self.active[at]) {
+                self.finish(cx, at, Ok(()));
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// What the mode promises of this write is so. The table of the modes is this function.
+    fn is_kept(&self, cx: &Context, active: &Active) -> bool {
+        if !active.is_done_here() {
+            return false;
+        }
+        let Some(entry) = self.ring.get(active.seq) else { return true };
+        // In memory beyond its bound, and not yet in the file either.
+        if entry.place == Place::Spilling && !entry.applied {
+            return false;
+        }
+        if cx.policy.mode == Mode::Async || self.alone || cx.planted.has(Fault::AckEarly) {
+            return true;
+        }
+        if !entry.for_peer {
+            return false;
+        }
+        match cx.policy.mode {
+            Mode::Memsync if !active.durable => {
+                entry.applied || active.seq <= self.peer.received_upto || self.is_received_with_closure(entry)
+            }
+            Mode::Async | Mode::Memsync | Mode::Sync => entry.applied,
+        }
+    }
+
+    fn is_received_with_closure(&self, entry: &super::ring::Entry) -> bool {
+        let has = |seq: u64| seq <= self.peer.received_upto || self.ring.get(seq).is_none_or(|entry| entry.received);
+        entry.received
+            && entry.after.0 <= self.peer.received_upto
+            && entry.odep.iter().all(|dep| {
+                let closed = self.ring.get(dep.0).is_none_or(|before| before.after.0 <= self.peer.received_upto);
+                // One step is enough: what those overlap in their turn is answered only by the next Ack.
+                has(dep.0)
+                    && closed
+                    && self
+                        .ring
+                        .get(dep.0)
+                        .is_none_or(|before| before.odep.iter().all(|dep| dep.0 <= self.peer.received_upto))
+            })
+    }
+
+    /// It has its answer, and the order remembers that.
+    pub(super) fn finish(&mut self, cx: &mut Context, at: usize, result: Result<(), BlockError>) {
+        let active = self.active.swap_remove(at);
+        if let Some(op) = active.op {
+            self.after = self.after.max(active.seq);
+            cx.out.push_back(Output::Complete { op, result });
+        }
+        self.ring.answered(active.seq, cx.now);
+        let mut at = 0;
+        while at < self.reads.len() {
+            self.reads[at].waits_for.retain(|waits| *waits != active.seq);
+            if self.reads[at].waits_for.is_empty() {
+                let op = self.reads.swap_remove(at).op;
+                cx.out.push_back(Output::Complete { op, result: Ok(()) });
+            } else {
+                at += 1;
+            }
+        }
+        self.ring.trim();
+    }
+
+    // Reads.
+
+    /// No write that a failover would undo overlaps it.
+    pub fn may_read(&self, policy: Policy, volume: VolumeIndex, extent: Extent) -> bool {
+        policy.mode == Mode::Async || self.alone || !self.holding(volume, extent).any(|_| true)
+    }
+
+    fn holding(&self, volume: VolumeIndex, extent: Extent) -> impl Iterator<Item = u64> {
+        let (start, end) = (extent.lba().0, extent.end().0);
+        self.active
+            .iter()
+            .filter(move |active| active.op.is_some() && active.overlaps(volume, start, end))
+            .filter(|active| !matches!(active.local, Local::Waiting(_)))
+            .map(|active| active.seq)
+    }
+
+    pub fn read(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex, extent: Extent) {
+        if self.may_read(cx.policy, volume, extent) || cx.planted.has(Fault::ReadThrough) {
+            return cx.out.push_back(Output::Complete { op, result: Ok(()) });
+        }
+        let waits_for = self.holding(volume, extent).collect();
+        self.reads.push(WaitingRead { op, waits_for });
+    }
+
+    // What hosts wait for.
+
+    /// Since when the oldest host has waited for the peer alone.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.active
+            .iter()
+            .filter(|active| active.op.is_some() && active.is_done_here())
+            .map(|active| active.since)
+            .min()
+    }
+
+    /// Some host waits for what the peer will never say.
+    pub fn waits_in_vain(&self) -> bool {
+        self.active.iter().any(|active| {
+            active.op.is_some()
+                && active.is_done_here()
+                && self.ring.get(active.seq).is_some_and(|entry| !entry.for_peer)
+        })
+    }
+
+    pub fn is_waited_for(&self) -> bool {
+        self.active.iter().any(|active| active.op.is_some()) || !self.plain.is_empty()
+    }
+
+    /// Tell those that have waited since before `before` that it did not come about in time.
+    pub fn stall(&mut self, cx: &mut Context, before: Instant) {
+        let mut at = 0;
+        while at < self.active.len() {
+            let active = &self.active[at];
+            if active.op.is_some() && active.is_done_here() && active.since <= before {
+                self.finish(cx, at, Err(BlockError::Stalled));
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// This reign is over: nobody gets GOOD from it any more. How much is still under way locally.
+    pub fn abdicate(&mut self, cx: &mut Context) -> usize {
+        let running =
+            self.active.iter().filter(|active| matches!(active.local, Local::Running)).count() + self.plain.len();
+        let waiting = self.active.drain(..).filter_map(|active| active.op);
+        let waiting = waiting.chain(self.plain.drain(..).map(|(_, op)| op));
+        let waiting: Vec<HostOp> = waiting.chain(self.reads.drain(..).map(|read| read.op)).collect();
+        for op in waiting {
+            cx.out.push_back(Output::Complete { op, result: Err(BlockError::Fenced) });
+        }
+        running
+    }
+
+    pub fn set_dirty(&mut self, volume: VolumeIndex, range: Range) {
+        let capacity = self.volumes[usize::from(volume.0)].capacity;
+        if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
+            self.dirty.set(volume, extent);
+        }
+    }
+}
+
+impl Work {
+    fn on(volume: VolumeIndex, extent: Extent, op: Op, local: LocalAction, durable: bool) -> Work {
+        Work { volume, start: extent.lba().0, end: extent.end().0, op, local: Some(local), durable }
+    }
+}
+
+pub(super) fn range(extent: Extent) -> Range {
+    Range { lba: extent.lba(), blocks: extent.blocks() }
+}
+
+/// Whose local work it is; with a number and the reign it makes a [`LocalIo`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LocalWork {
+    /// By the write's number.
+    Host,
+    /// A flush that is in no stream.
+    Plain,
+    /// By the number of the copy's write.
+    ResyncRead,
+    /// A received write, by its number.
+    Apply,
+    /// The receiver's own flush.
+    Flush,
+}
+
+impl LocalWork {
+    pub fn io(self, run: u16, number: u64) -> LocalIo {
+        LocalIo(u64::from(run) << 48 | (number & NUMBER_MASK) << 3 | self as u64)
+    }
+
+    pub fn of(io: LocalIo) -> (LocalWork, u16, u64) {
+        let kind = match io.0 & 7 {
+            0 => LocalWork::Host,
+            1 => LocalWork::Plain,
+            2 => LocalWork::ResyncRead,
+            3 => LocalWork::Apply,
+            _ => LocalWork::Flush,
+        };
+        (kind, (io.0 >> 48) as u16, io.0 >> 3 & NUMBER_MASK)
+    }
+}
+
+/// 2^45 writes in an epoch: more than a century at ten thousand a second.
+const NUMBER_MASK: u64 = (1 << 45) - 1;

@@ -1,0 +1,460 @@
+//! The replica's end of a stream: what came, what may be applied, what is acknowledged. Pure.
+//!
+//! ```text
+//!   op ─► Received ── its closure is applied ─► Applying ── local device ─► Applied ─► counted in applied_upto
+//! ```
+//!
+//! The closure of a write is every write up to its `after`, and those in its `odep`. Writes that are not in each other's
+//! closures are applied at the same time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::io::Misbehaviour;
+use super::planted::{Fault, Planted};
+use crate::config::{QueueBounds, VolumeSpec};
+use crate::extent::Extent;
+use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
+use crate::wire::message::{Ack, Begin, Credit, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    epoch: OwnerEpoch,
+    begin: Option<Begin>,
+    bounds: QueueBounds,
+    /// applied_upto; `window[0]` is the write behind it.
+    base: u64,
+    window: VecDeque<Option<Entry>>,
+    received_upto: u64,
+    /// Received beyond `received_upto`, applied beyond `base`.
+    received_beyond: usize,
+    applied_beyond: usize,
+    /// Payload bytes received and not applied.
+    held_bytes: u64,
+    waits_for_after: BinaryHeap<Reverse<(u64, u64)>>,
+    waits_for_odep: BTreeMap<u64, SmallVec<[u64; 2]>>,
+    /// May be applied now, in the order found.
+    ready: VecDeque<u64>,
+    /// Local writes of a stream that was given up: nothing of this one is applied beside them.
+    draining: usize,
+    /// Nothing is applied until the record says that the copy is Inconsistent.
+    pub gated: bool,
+    durable_upto: u64,
+    flushing: Option<u64>,
+    flush_due: Option<Instant>,
+    failed: SmallVec<[WriteSeq; 2]>,
+    ack_number: u64,
+    pub ack_owed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    after: u64,
+    odep: SmallVec<[WriteSeq; 4]>,
+    op: Op,
+    bytes: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Received,
+    Applying,
+    Applied,
+}
+
+/// What a promotion leaves out.
+pub(super) type Dropped = Vec<(WriteSeq, VolumeIndex, Extent)>;
+
+impl Receiver {
+    pub fn new(bounds: QueueBounds) -> Receiver {
+        Receiver {
+            epoch: OwnerEpoch(0),
+            begin: None,
+            bounds,
+            base: 0,
+            window: VecDeque::new(),
+            received_upto: 0,
+            received_beyond: 0,
+            applied_beyond: 0,
+            held_bytes: 0,
+            waits_for_after: BinaryHeap::new(),
+            waits_for_odep: BTreeMap::new(),
+            ready: VecDeque::new(),
+            draining: 0,
+            gated: false,
+            durable_upto: 0,
+            flushing: None,
+            flush_due: None,
+            failed: SmallVec::new(),
+            ack_number: 0,
+            ack_owed: false,
+        }
+    }
+
+    pub fn epoch(&self) -> OwnerEpoch {
+        self.epoch
+    }
+
+    pub fn marks(&self) -> Marks {
+        Marks { epoch: self.epoch, applied_upto: WriteSeq(self.base), durable_upto: WriteSeq(self.durable_upto) }
+    }
+
+    pub fn received_upto(&self) -> WriteSeq {
+        WriteSeq(self.received_upto)
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// A new session: a `Begin` like the last one is another one.
+    pub fn session_began(&mut self) {
+        self.begin = None;
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.begin.is_some()
+    }
+
+    /// The stream starts over, or goes on where it was. True: it starts over, and what was not applied is forgotten.
+    pub fn begin(&mut self, begin: Begin) -> Result<bool, Misbehaviour> {
+        self.ack_owed = true;
+        if self.begin == Some(begin) {
+            return Ok(false);
+        }
+        if begin.first.0 == 0 {
+            return Err(misbehaved("a stream whose first write is 1 or later", format!("{begin:?}")));
+        }
+        self.begin = Some(begin);
+        if begin.epoch == self.epoch && !begin.resync && begin.first.0 <= self.base + 1 {
+            // Only what can still be applied without the owner's help is kept: the rest comes again.
+            self.drop_unclosed(&Planted::default());
+            return Ok(false);
+        }
+        if !begin.resync && begin.epoch == self.epoch {
+            let expected = format!("a stream from write {} on, or earlier", self.base + 1);
+            return Err(misbehaved(&expected, format!("{begin:?}")));
+        }
+        self.draining += self.window.iter().flatten().filter(|entry| entry.state == State::Applying).count();
+        self.window.clear();
+        self.waits_for_after.clear();
+        self.waits_for_odep.clear();
+        self.ready.clear();
+        self.failed.clear();
+        (self.received_beyond, self.applied_beyond, self.held_bytes) = (0, 0, 0);
+        self.epoch = begin.epoch;
+        self.base = begin.first.0 - 1;
+        self.received_upto = self.base;
+        self.durable_upto = 0;
+        self.flushing = None;
+        Ok(true)
+    }
+
+    /// Take a write of this epoch in. Duplicates are only acknowledged again.
+    pub fn receive(&mut self, frame: OpFrame, volumes: &[VolumeSpec], planted: &Planted) -> Result<(), Misbehaviour> {
+        let seq = frame.seq.0;
+        self.ack_owed = true;
+        if seq <= self.base {
+            return Ok(());
+        }
+        let index = (seq - self.base - 1) as usize;
+        if self.window.get(index).is_some_and(Option::is_some) && !planted.has(Fault::ApplyTwice) {
+            return Ok(());
+        }
+        let bytes = check(&frame, volumes)?;
+        let credit = self.credit();
+        if frame.seq > credit.seq || self.held_bytes + bytes > self.bounds.window_bytes + 2 * PAYLOAD_MAX as u64 {
+            return Err(misbehaved(
+                &format!("writes up to {} and {} bytes of them", credit.seq, self.bounds.window_bytes),
+                format!("write {} with {bytes} bytes, {} held", frame.seq, self.held_bytes),
+            ));
+        }
+        if self.window.len() <= index {
+            self.window.resize_with(index + 1, || None);
+        }
+        let OpFrame { after, odep, op, .. } = frame;
+        self.window[index] = Some(Entry { after: after.0, odep, op, bytes, state: State::Received });
+        self.held_bytes += bytes;
+        if seq == self.received_upto + 1 {
+            self.received_upto = seq;
+            while self.received_beyond > 0 && self.is_received(self.received_upto + 1) {
+                self.received_upto += 1;
+                self.received_beyond -= 1;
+            }
+        } else {
+            self.received_beyond += 1;
+        }
+        self.look_at(seq, planted);
+        Ok(())
+    }
+
+    fn is_received(&self, seq: u64) -> bool {
+        seq <= self.base || self.entry(seq).is_some()
+    }
+
+    fn is_applied(&self, seq: u64) -> bool {
+        seq <= self.base || self.entry(seq).is_some_and(|entry| entry.state == State::Applied)
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.window.get(seq.checked_sub(self.base + 1)? as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, seq: u64) -> Option<&mut Entry> {
+        self.window.get_mut(seq.checked_sub(self.base + 1)? as usize)?.as_mut()
+    }
+
+    /// Park it at the first thing it waits for, or find it ready.
+    fn look_at(&mut self, seq: u64, planted: &Planted) {
+        let Some(entry) = self.entry(seq).filter(|entry| entry.state == State::Received) else { return };
+        if entry.after > self.base && !planted.has(Fault::IgnoreAfter) {
+            let after = entry.after;
+            self.waits_for_after.push(Reverse((after, seq)));
+            return;
+        }
+        let missing = entry.odep.iter().find(|dep| !self.is_applied(dep.0));
+        match missing.filter(|_| !planted.has(Fault::IgnoreOdep)) {
+            Some(&WriteSeq(dep)) => self.waits_for_odep.entry(dep).or_default().push(seq),
+            None => self.ready.push_back(seq),
+        }
+    }
+
+    /// The next write whose closure is applied; it is being applied from now on.
+    pub fn next_ready(&mut self) -> Option<(WriteSeq, Op)> {
+        if self.gated || self.draining > 0 {
+            return None;
+        }
+        loop {
+            let seq = self.ready.pop_front()?;
+            if let Some(entry) = self.entry_mut(seq).filter(|entry| entry.state == State::Received) {
+                entry.state = State::Applying;
+                return Some((WriteSeq(seq), entry.op.clone()));
+            }
+        }
+    }
+
+    /// A write handed out by `next_ready` is done.
+    pub fn applied(&mut self, seq: WriteSeq, failed: bool, planted: &Planted) {
+        let base = self.base;
+        let Some(entry) = self.entry_mut(seq.0) else { return };
+        entry.state = State::Applied;
+        entry.op = Op::Void;
+        let bytes = entry.bytes;
+        self.held_bytes -= bytes;
+        self.applied_beyond += 1;
+        self.ack_owed = true;
+        if failed {
+            self.failed.push(seq);
+        }
+        while let Some(Some(Entry { state: State::Applied, .. })) = self.window.front() {
+            self.window.pop_front();
+            self.base += 1;
+            self.applied_beyond -= 1;
+        }
+        // Where the lowest write that was missing is applied without having been received in order there is none beyond it.
+        debug_assert!(self.received_upto >= self.base);
+        for waiting in self.waits_for_odep.remove(&seq.0).unwrap_or_default() {
+            self.look_at(waiting, planted);
+        }
+        while self.base > base
+            && let Some(Reverse((after, waiting))) = self.waits_for_after.peek().copied()
+            && after <= self.base
+        {
+            self.waits_for_after.pop();
+            self.look_at(waiting, planted);
+        }
+    }
+
+    /// So many local writes of this node's own reign are still under way.
+    pub fn await_drained(&mut self, running: usize) {
+        self.draining += running;
+    }
+
+    /// A local write of a stream that was given up has ended.
+    pub fn drained(&mut self) {
+        self.draining = self.draining.saturating_sub(1);
+    }
+
+    /// Nothing is being applied, and nothing can be without the owner's help.
+    pub fn is_quiet(&self) -> bool {
+        self.draining == 0
+            && self.ready.is_empty()
+            && !self.window.iter().flatten().any(|entry| entry.state == State::Applying)
+    }
+
+    /// Forget the writes whose closure was never wholly received. What they were.
+    pub fn drop_unclosed(&mut self, planted: &Planted) -> Dropped {
+        let mut dropped = Vec::new();
+        let mut kept: Vec<u64> = Vec::new();
+        for index in 0..self.window.len() {
+            let seq = self.base + 1 + index as u64;
+            let Some(entry) = &self.window[index] else { continue };
+            if entry.state != State::Received || seq <= self.received_upto || planted.has(Fault::PromoteKeepsUnclosed) {
+                kept.push(seq);
+                continue;
+            }
+            let closed = entry.after <= self.received_upto
+                && entry.odep.iter().all(|dep| dep.0 <= self.received_upto || kept.binary_search(&dep.0).is_ok());
+            if closed {
+                kept.push(seq);
+                continue;
+            }
+            self.held_bytes -= entry.bytes;
+            self.received_beyond -= 1;
+            if let Some((volume, range)) = entry.op.place() {
+                let extent = Extent::new(range.lba, range.blocks, crate::extent::BlockCount(u64::MAX));
+                dropped.extend(extent.ok().map(|extent| (WriteSeq(seq), volume, extent)));
+            }
+            self.window[index] = None;
+        }
+        dropped
+    }
+
+    pub fn credit(&self) -> Credit {
+        Credit { seq: WriteSeq(self.base + u64::from(self.bounds.window_writes)), bytes: self.bounds.window_bytes }
+    }
+
+    /// The state of things, if anybody is owed it.
+    pub fn take_ack(&mut self) -> Option<Ack> {
+        if !std::mem::take(&mut self.ack_owed) {
+            return None;
+        }
+        self.ack_number += 1;
+        let (received, applied) = (
+            self.runs(self.received_upto, self.received_beyond, |_| true),
+            self.runs(self.base, self.applied_beyond, |entry| entry.state == State::Applied),
+        );
+        Some(Ack {
+            epoch: self.epoch,
+            number: self.ack_number,
+            received_upto: WriteSeq(self.received_upto),
+            applied_upto: WriteSeq(self.base),
+            durable_upto: WriteSeq(self.durable_upto),
+            received,
+            applied,
+            credit: self.credit(),
+            failed: self.failed.clone(),
+        })
+    }
+
+    /// Runs of entries beyond `upto` for which it holds; there are `count` of them.
+    fn runs(&self, upto: u64, count: usize, holds: impl Fn(&Entry) -> bool) -> SmallVec<[(WriteSeq, WriteSeq); 4]> {
+        let mut runs: SmallVec<[(WriteSeq, WriteSeq); 4]> = SmallVec::new();
+        let mut left = count;
+        let mut seq = upto + 1;
+        while left > 0 && seq <= self.base + self.window.len() as u64 {
+            if self.entry(seq).is_some_and(&holds) {
+                left -= 1;
+                let full = runs.len() == RUNS_MAX;
+                match runs.last_mut() {
+                    Some((_, last)) if last.0 + 1 == seq => *last = WriteSeq(seq),
+                    _ if full => break,
+                    _ => runs.push((WriteSeq(seq), WriteSeq(seq))),
+                }
+            }
+            seq += 1;
+        }
+        runs
+    }
+
+    // What is applied becomes durable by a flush now and then.
+
+    pub fn flush_timeout(&self) -> Option<Instant> {
+        self.flush_due
+    }
+
+    /// Something was applied: see to it that it is flushed before long.
+    pub fn arm_flush(&mut self, now: Instant) {
+        if self.base > self.durable_upto && self.flushing.is_none() && self.flush_due.is_none() {
+            self.flush_due = Some(now + FLUSH_AFTER);
+        }
+    }
+
+    /// True: flush every volume now, and say `flushed`.
+    pub fn start_flush(&mut self, now: Instant) -> bool {
+        if self.flush_due.is_none_or(|due| due > now) {
+            return false;
+        }
+        self.flush_due = None;
+        if self.flushing.is_some() || self.base <= self.durable_upto {
+            return false;
+        }
+        self.flushing = Some(self.base);
+        true
+    }
+
+    pub fn flushed(&mut self, result: bool, now: Instant) {
+        if let Some(upto) = self.flushing.take()
+            && result
+        {
+            self.durable_now(upto);
+        }
+        self.arm_flush(now);
+    }
+
+    /// A flush that was in the stream, and came after all that is applied now, is done.
+    pub fn durable_now(&mut self, upto: u64) {
+        if upto > self.durable_upto {
+            self.durable_upto = upto;
+            self.ack_owed = true;
+        }
+    }
+
+    pub fn applied_upto(&self) -> u64 {
+        self.base
+    }
+}
+
+impl Op {
+    /// Volume and blocks that it changes.
+    pub(super) fn place(&self) -> Option<(VolumeIndex, Range)> {
+        match self {
+            Op::Write { volume, range, .. } | Op::WriteZeroes { volume, range, .. } | Op::Unmap { volume, range } => {
+                Some((*volume, *range))
+            }
+            Op::Flush | Op::Mark { .. } | Op::Void | Op::ResyncDone { .. } => None,
+        }
+    }
+
+    pub(super) fn payload_bytes(&self) -> u64 {
+        match self {
+            Op::Write { data, .. } => data.len(),
+            Op::Mark { data, .. } => data.len() as u64,
+            Op::WriteZeroes { .. } | Op::Unmap { .. } | Op::Flush | Op::Void | Op::ResyncDone { .. } => 0,
+        }
+    }
+}
+
+/// It depends on what precedes it, and lies on a volume of ours. Its payload bytes.
+fn check(frame: &OpFrame, volumes: &[VolumeSpec]) -> Result<u64, Misbehaviour> {
+    let seq = frame.seq;
+    if frame.after >= seq || frame.odep.iter().any(|dep| *dep >= seq || dep.0 == 0) {
+        let got = format!("write {seq} after {} and {:?}", frame.after, frame.odep);
+        return Err(misbehaved("a write that depends on what precedes it", got));
+    }
+    if let Some((volume, range)) = frame.op.place() {
+        let Some(spec) = volumes.get(usize::from(volume.0)) else {
+            return Err(misbehaved(&format!("a volume below {}", volumes.len()), format!("volume {volume}")));
+        };
+        let extent = Extent::new(range.lba, range.blocks, spec.capacity)
+            .map_err(|error| misbehaved(&format!("blocks of volume {}", spec.name), error.to_string()))?;
+        if let Op::Write { data, .. } = &frame.op
+            && data.len() != extent.byte_length(spec.block_length)
+        {
+            let expected = format!("{} bytes for {extent}", extent.byte_length(spec.block_length));
+            return Err(misbehaved(&expected, format!("{} bytes", data.len())));
+        }
+    }
+    Ok(frame.op.payload_bytes())
+}
+
+pub(super) fn misbehaved(expected: &str, got: String) -> Misbehaviour {
+    Misbehaviour { expected: expected.into(), got }
+}
+
+/// How long applied writes may wait for the flush that makes them durable.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);

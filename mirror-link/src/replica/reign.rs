@@ -1,0 +1,404 @@
+//! Who reigns: promotion, demotion, going on alone, the end of the process; and the operator's other commands.
+//!
+//! ```text
+//!               Promote (drained) ─► record: epoch + 1 ─► serves
+//!   Secondary ◄──────────────────────────────────────────────── Primary
+//!               Demote (all is with the peer) · the peer has the newer copy
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::io::{Command, CommandId, Done, Event, Output, Refusal, StoreFailed};
+use super::meeting::Meeting;
+use super::owner::Owner;
+use super::planted::Fault;
+use super::receiver::Receiver;
+use super::replica::{Degrading, Replica, STORE_RETRY_AFTER, Then};
+use crate::config::Policy;
+use crate::ids::{Generation, OwnerEpoch};
+use crate::wire::message::{DiskState, Op, Role};
+
+/// A command that takes its time.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// `None`: nobody asked, it is the start.
+    id: Option<CommandId>,
+    what: What,
+    remarks: Vec<String>,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Received writes are being applied.
+    Promoting,
+    /// The epoch is being recorded.
+    Ascending,
+    Demoting {
+        force: bool,
+    },
+    Ending,
+    /// The last record is being written.
+    Recording,
+}
+
+impl Pending {
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub fn stops_hosts(&self) -> bool {
+        matches!(self.what, What::Demoting { .. } | What::Ending | What::Recording)
+    }
+}
+
+impl Replica {
+    pub(super) fn command(&mut self, now: Instant, id: CommandId, command: Command) {
+        let set_policy = |replica: &mut Replica, change: &dyn Fn(&mut Policy)| {
+            change(&mut replica.policy);
+            replica.with_owner(now, |owner, cx| owner.evaluate_all(cx));
+            replica.answer(id, Ok(Vec::new()));
+        };
+        match command {
+            Command::Promote { force } => self.promote(now, id, force),
+            Command::Demote { force } => self.demote(now, id, force),
+            Command::Mode(mode) => set_policy(self, &|policy| policy.mode = mode),
+            Command::OnLinkLoss(on_link_loss) => set_policy(self, &|policy| policy.on_link_loss = on_link_loss),
+            Command::MaxStall(max_stall) => set_policy(self, &|policy| policy.max_stall = max_stall),
+            Command::Pause | Command::Resume if self.role == Role::Secondary => {
+                self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));
+            }
+            Command::Pause => {
+                self.paused = true;
+                if let Some(owner) = &mut self.owner {
+                    owner.stop();
+                }
+                self.answer(id, Ok(Vec::new()));
+            }
+            Command::Resume => {
+                self.paused = false;
+                self.decide(now);
+                self.answer(id, Ok(Vec::new()));
+            }
+            Command::Shutdown => self.end(now, id),
+        }
+    }
+
+    pub(super) fn answer(&mut self, id: CommandId, result: Result<Vec<String>, Refusal>) {
+        self.outputs.push_back(Output::Answer { id, result: result.map(|remarks| Done { remarks }) });
+    }
+
+    fn refuse(&mut self, id: CommandId, refusal: Refusal) {
+        self.answer(id, Err(refusal));
+    }
+
+    // Up.
+
+    fn promote(&mut self, now: Instant, id: CommandId, force: bool) {
+        if self.pending.is_some() {
+            return self.refuse(id, Refusal::Busy);
+        }
+        if self.role == Role::Primary {
+            if self.owner.is_some() {
+                return self.answer(id, Ok(vec!["it is Primary already".into()]));
+            }
+            // It waits at start for a peer that may have taken over; the operator knows better.
+            self.wait_until = None;
+            self.pending =
+                Some(Pending { id: Some(id), what: What::Ascending, remarks: Vec::new(), deadline: now + PATIENCE });
+            self.go_alone(now);
+            return;
+        }
+        if let Err(refusal) = may_promote(self.disk, &self.meeting, force) {
+            return self.refuse(id, refusal);
+        }
+        let mut remarks = Vec::new();
+        if matches!(self.disk, DiskState::Inconsistent | DiskState::Outdated | DiskState::Failed) {
+            remarks.push(format!(
+                "this copy was {:?}: writes that hosts had been told were done are not in it",
+                self.disk
+            ));
+        }
+        if let Some((position, heard)) = &self.position
+            && position.lag_bytes > 0
+        {
+            let ago = humantime::format_duration(Duration::from_millis(now.duration_since(*heard).as_millis() as u64));
+            remarks.push(format!(
+                "{ago} ago the owner was ahead by {} bytes and {} ms: what of that has not come since is lost",
+                position.lag_bytes, position.lag_ms
+            ));
+        }
+        self.pending = Some(Pending { id: Some(id), what: What::Promoting, remarks, deadline: now + PATIENCE });
+    }
+
+    /// Everything that could be applied is: what can't be is given up.
+    fn ascend_from_replica(&mut self, now: Instant) {
+        let dropped = self.receiver.drop_unclosed(&self.planted);
+        if !dropped.is_empty() {
+            let block = |volume: crate::ids::VolumeIndex| self.config.volumes[usize::from(volume.0)].block_length;
+            let bytes = dropped.iter().map(|(_, volume, extent)| extent.byte_length(block(*volume))).sum();
+            let writes = dropped.len() as u64;
+            if let Some(pending) = &mut self.pending {
+                let what =
+                    format!("{writes} writes ({bytes} bytes) had come whose precedents had not: they are dropped");
+                pending.remarks.push(what);
+            }
+            self.outputs.push_back(Output::Event(Event::Dropped { writes, bytes, list: dropped }));
+        }
+        let alike = self.meeting.theirs().is_some_and(|theirs| {
+            theirs.generation == self.generation && theirs.role == Role::Secondary && !theirs.crashed_owner
+        });
+        self.role = Role::Primary;
+        if alike {
+            self.dirty_since = Some(self.generation);
+        } else {
+            self.dirty_since = (self.generation != Generation::NONE).then_some(self.generation);
+            self.draw_generation();
+            self.peer_outdated = true;
+        }
+        self.set_disk(DiskState::UpToDate);
+        self.ascend(now);
+    }
+
+    /// Become owner under a new epoch, once that is on record.
+    pub(super) fn ascend(&mut self, now: Instant) {
+        let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
+        self.epoch = OwnerEpoch(self.epoch.max(self.receiver.epoch()).max(theirs).0 + 1);
+        self.position = None;
+        match &mut self.pending {
+            Some(pending) => pending.what = What::Ascending,
+            None => {
+                let deadline = now + PATIENCE;
+                self.pending = Some(Pending { id: None, what: What::Ascending, remarks: Vec::new(), deadline });
+            }
+        }
+        self.store(Then::Reign);
+        if self.planted.has(Fault::EpochNotDurable) {
+            self.reign(now);
+        }
+    }
+
+    /// At start, after nobody has told otherwise.
+    pub(super) fn wait_is_over(&mut self, now: Instant) {
+        self.wait_until = None;
+        if self.meeting.is_refused() {
+            // Two copies that both may be right: an operator has to look.
+            return;
+        }
+        if self.role == Role::Primary && self.owner.is_none() && self.pending.is_none() {
+            self.go_alone(now);
+        }
+    }
+
+    fn go_alone(&mut self, now: Instant) {
+        self.draw_generation();
+        self.peer_outdated = true;
+        self.ascend(now);
+    }
+
+    fn reign(&mut self, now: Instant) {
+        self.run = self.run.wrapping_add(1);
+        self.counted_for = None;
+        self.crashed_owner = false;
+        let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue);
+        owner.alone = self.peer_outdated;
+        self.owner = Some(owner);
+        self.lend_slots();
+        self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
+        if let Some(Pending { id: Some(id), remarks, .. }) = self.pending.take() {
+            self.answer(id, Ok(remarks));
+        }
+        self.show();
+        self.greet_again(now);
+    }
+
+    // Down.
+
+    fn demote(&mut self, now: Instant, id: CommandId, force: bool) {
+        if self.pending.is_some() {
+            return self.refuse(id, Refusal::Busy);
+        }
+        if self.role == Role::Secondary {
+            return self.answer(id, Ok(vec!["it is Secondary already".into()]));
+        }
+        if self.owner.is_none() {
+            // It never served: there is nothing to bring to the peer.
+            self.step_down(now);
+            self.pending =
+                Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+            self.store_as(true, Then::Answer(id));
+            return self.greet_again(now);
+        }
+        let deadline = now + self.policy.max_stall.max(PATIENCE);
+        self.pending = Some(Pending { id: Some(id), what: What::Demoting { force }, remarks: Vec::new(), deadline });
+        self.show();
+    }
+
+    /// Serve no more.
+    pub(super) fn step_down(&mut self, now: Instant) {
+        let mut running = 0;
+        self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
+        self.owner = None;
+        self.role = Role::Secondary;
+        self.run = self.run.wrapping_add(1);
+        self.receiver = Receiver::new(self.config.queue);
+        self.receiver.await_drained(running);
+        self.degrading = Degrading::No;
+        self.dirty_since = None;
+        self.peer_outdated = false;
+        self.paused = false;
+        self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
+        self.show();
+    }
+
+    fn finish_demotion(&mut self, now: Instant) {
+        let Some(Pending { id, .. }) = self.pending.take() else { return };
+        self.step_down(now);
+        match id {
+            Some(id) => self.store_as(true, Then::Answer(id)),
+            None => self.store_as(true, Then::Nothing),
+        }
+        self.greet_again(now);
+    }
+
+    fn end(&mut self, now: Instant, id: CommandId) {
+        if self.role == Role::Secondary || self.owner.is_none() {
+            // A record that says "crashed" is not made better by an owner that never served.
+            let clean = self.role == Role::Secondary || !self.crashed_owner;
+            self.pending =
+                Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+            return self.store_as(clean, Then::Answer(id));
+        }
+        // A flush in the stream: what the peer has only applied counts for nothing once nobody remembers it.
+        self.with_owner(now, |owner, cx| {
+            if owner.is_established() {
+                owner.number_own(cx, Op::Flush, None);
+                owner.pump(cx);
+            }
+        });
+        self.pending =
+            Some(Pending { id: Some(id), what: What::Ending, remarks: Vec::new(), deadline: now + ENDING_PATIENCE });
+        self.show();
+    }
+
+    fn finish_end(&mut self, now: Instant) {
+        let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
+        let clean = self.owner.as_ref().is_some_and(|owner| owner.is_established() && owner.lag_bytes() == 0)
+            && self.owner.as_ref().is_some_and(|owner| owner.ring.lag_writes == 0);
+        self.pending =
+            Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+        self.store_as(clean, Then::Answer(id));
+    }
+
+    // What takes its time.
+
+    pub(super) fn see_to_pending(&mut self, now: Instant) {
+        let Some(pending) = &self.pending else { return };
+        let is_late = pending.deadline <= now;
+        let is_idle = self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
+        let lag = self.owner.as_ref().map_or(0, |owner| owner.lag_bytes() + owner.ring.lag_writes);
+        let established = self.owner.as_ref().is_some_and(Owner::is_established);
+        match pending.what {
+            What::Promoting if self.receiver.is_quiet() => self.ascend_from_replica(now),
+            What::Demoting { .. } if is_idle && lag == 0 && established => self.finish_demotion(now),
+            What::Demoting { force: true } if is_late => self.finish_demotion(now),
+            What::Demoting { force: false } if is_late => {
+                let why = match established {
+                    true => format!("hosts' writes did not end, and {lag} bytes are not with the peer yet"),
+                    false => format!("the peer is not connected and UpToDate, and lacks {lag} bytes"),
+                };
+                self.give_up(Refusal::Other(format!("{why}: it stays Primary; with force it gives way all the same")));
+            }
+            What::Ending if is_idle && (lag == 0 || !established) || is_late => self.finish_end(now),
+            What::Promoting if is_late => {
+                self.give_up(Refusal::Other("the local device does not finish the writes that were received".into()));
+            }
+            What::Ascending | What::Recording if is_late => self.give_up(Refusal::Store),
+            What::Promoting | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
+        }
+    }
+
+    fn give_up(&mut self, refusal: Refusal) {
+        if let Some(Pending { id: Some(id), .. }) = self.pending.take() {
+            self.refuse(id, refusal);
+        }
+        self.show();
+    }
+
+    pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
+        match (then, result) {
+            (Then::Nothing, _) => (),
+            (Then::Reign, Ok(())) if self.role == Role::Primary && self.owner.is_none() => self.reign(now),
+            (Then::Reign, Ok(())) => (),
+            (Then::Reign, Err(StoreFailed)) => {
+                self.give_up(Refusal::Store);
+                self.pending = None;
+                self.wait_until = Some(now + STORE_RETRY_AFTER);
+            }
+            (Then::Alone, Ok(())) => {
+                self.degrading = Degrading::No;
+                self.outputs.push_back(Output::Event(Event::Degraded { generation: self.generation }));
+                self.go_on_alone(now);
+            }
+            (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
+            (Then::Ungate, Ok(())) => self.receiver.gated = false,
+            (Then::Ungate, Err(StoreFailed)) => self.store(Then::Ungate),
+            (Then::Answer(id), Ok(())) => {
+                self.pending = None;
+                self.answer(id, Ok(Vec::new()));
+            }
+            (Then::Answer(id), Err(StoreFailed)) => {
+                self.pending = None;
+                self.refuse(id, Refusal::Store);
+            }
+        }
+    }
+
+    /// Stop acknowledging → record that the peer is outdated → acknowledge on.
+    pub(super) fn degrade(&mut self, now: Instant) {
+        self.draw_generation();
+        self.peer_outdated = true;
+        self.degrading = Degrading::Recording;
+        self.store(Then::Alone);
+        if self.planted.has(Fault::SkipDegradeRule) {
+            self.go_on_alone(now);
+        }
+    }
+
+    fn go_on_alone(&mut self, now: Instant) {
+        if let Some(owner) = &mut self.owner {
+            owner.alone = true;
+        }
+        self.with_owner(now, |owner, cx| {
+            owner.evaluate_all(cx);
+            owner.tell_generation(cx);
+        });
+        self.greet_again(now);
+    }
+}
+
+fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Refusal> {
+    if meeting.is_up() {
+        match meeting.theirs() {
+            Some(theirs) if theirs.role == Role::Primary => return Err(Refusal::PeerIsPrimary(theirs.node.clone())),
+            Some(_) => (),
+            None => return Err(Refusal::Other("the nodes are just meeting: try again in a moment".into())),
+        }
+    }
+    match disk {
+        DiskState::UpToDate | DiskState::Consistent => Ok(()),
+        _ if force => Ok(()),
+        DiskState::Outdated => {
+            Err(Refusal::Disk(disk, "the other copy has writes that were acknowledged and that this one lacks".into()))
+        }
+        DiskState::Inconsistent => {
+            Err(Refusal::Disk(disk, "a resync was under way: its blocks are of different times".into()))
+        }
+        DiskState::Failed => Err(Refusal::Disk(disk, "its device failed: repair it and let it resync".into())),
+    }
+}
+
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the peer.
+const ENDING_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,483 @@
+//! The owner's stream to the peer: where it begins, what is sent when, what an Ack says, and the resync that fills in what
+//! the ring no longer holds. Pure.
+//!
+//! ```text
+//!   Hellos agree ─► Begin ─► Ack (credit) ─► ops … resync's copies among them … ─► ResyncDone ─► applied: established
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::io::{Event, Found, Misbehaviour, Output};
+use super::owner::{Context, Owner, PeerView};
+use super::planted::Fault;
+use super::receiver::misbehaved;
+use super::ring::{FRAME_COST, Place};
+use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus, Rpo};
+use crate::block::{Allocation, BlockError, Payload};
+use crate::extent::Extent;
+use crate::ids::{Slot, WriteSeq};
+use crate::wire::message::{Ack, Begin, Marks, Message, Op, Position};
+
+/// An agreement to send, in one session.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub begin: Begin,
+    /// The peer has answered the Begin: there is credit.
+    pub acknowledged: bool,
+    /// The number of the ResyncDone that was sent.
+    done: Option<u64>,
+    /// It is applied: the peer's copy is UpToDate.
+    pub established: bool,
+}
+
+/// Progress of what is being made alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resync {
+    pub total_bytes: u64,
+    pub began: Instant,
+}
+
+impl Owner {
+    /// Start to send, or start over. `marks`: what the peer holds. `same_instance`: as far as we knew before.
+    pub fn begin(&mut self, cx: &mut Context, marks: Marks, same_instance: bool, everything: bool) {
+        self.stop();
+        if !same_instance && !cx.planted.has(Fault::TrustVolatile) {
+            self.undurable.lost(&mut self.dirty);
+        }
+        if everything {
+            self.dirty.set_all();
+            self.undurable.clear();
+        }
+        let upto = marks.applied_upto.0;
+        let goes_on = !self.detached
+            && same_instance
+            && self.dirty.is_empty()
+            && marks.epoch == self.epoch
+            && (self.ring.base()..self.ring.next()).contains(&upto);
+        if goes_on {
+            (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq));
+            self.ring.trim();
+        } else if self.is_fresh(marks) {
+            // Nothing was written in this reign yet.
+        } else {
+            self.withdraw_all(cx);
+        }
+        let resync = !goes_on && !self.dirty.is_empty();
+        let first = if goes_on { upto + 1 } else { self.ring.next() };
+        let begin = Begin { epoch: self.epoch, first: WriteSeq(first), resync, generation: cx.generation };
+        self.peer = PeerView { received_upto: first - 1, applied_upto: first - 1, ..PeerView::default() };
+        self.cursor = first;
+        self.detached = false;
+        self.stream = Some(Stream { begin, acknowledged: false, done: None, established: false });
+        let (writes, bytes) = (self.ring.lag_writes, self.ring.lag_bytes);
+        if resync {
+            let total_bytes = self.dirty.bytes();
+            self.resync = Some(Resync { total_bytes, began: cx.now });
+            cx.out.push_back(Output::Event(Event::ResyncStarted { bytes: total_bytes }));
+        } else if writes > 0 {
+            cx.out.push_back(Output::Event(Event::ReplayStarted { writes, bytes }));
+        }
+        self.say_begin(cx);
+        if !goes_on {
+            let marks = self.marks.clone();
+            for ((volume, kind), data) in marks {
+                self.number_own(cx, Op::Mark { volume, kind, data }, None);
+            }
+        }
+    }
+
+    fn is_fresh(&self, _marks: Marks) -> bool {
+        self.ring.is_empty()
+    }
+
+    pub fn say_begin(&mut self, cx: &mut Context) {
+        if let (Some(stream), Some(slot)) = (&self.stream, self.slots.any()) {
+            cx.out.push_back(Output::Send { slot, message: Message::Begin(stream.begin) });
+        }
+    }
+
+    /// The session is over, or the operator wants a pause: everything not acknowledged is to be sent again some day.
+    pub fn stop(&mut self) {
+        self.stream = None;
+        self.resend.clear();
+        let base = self.ring.base();
+        for seq in base + 1..self.ring.next() {
+            if let Some(entry) = self.ring.get_mut(seq) {
+                entry.slot = None;
+                entry.received = entry.applied;
+            }
+        }
+    }
+
+    /// The ring holds no more: from now on only which blocks changed is kept.
+    pub fn detach(&mut self, cx: &mut Context) {
+        cx.out.push_back(Output::Event(Event::QueueFull));
+        self.withdraw_all(cx);
+        self.stop();
+        self.detached = true;
+    }
+
+    /// Everything that is in the ring for the peer goes into the dirty map.
+    fn withdraw_all(&mut self, cx: &mut Context) {
+        for seq in self.ring.base() + 1..self.ring.next() {
+            let reading = self.ring.get(seq).is_some_and(|entry| entry.place == Place::Reading);
+            if let Some((volume, range)) = self.ring.withdraw(seq).and_then(|op| op.place())
+                && !cx.planted.has(Fault::ClearBitEarly)
+            {
+                self.set_dirty(volume, range);
+            }
+            if reading && let Some(entry) = self.ring.get_mut(seq) {
+                entry.place = Place::Memory;
+            }
+        }
+        self.fetching = 0;
+        if std::mem::take(&mut self.ever_spilled) {
+            cx.out.push_back(Output::TrimSpill { upto: WriteSeq(self.ring.next() - 1) });
+        }
+        self.ring.trim();
+    }
+
+    // Sending.
+
+    /// Send what may be sent.
+    pub fn pump(&mut self, cx: &mut Context) {
+        if !self.stream.as_ref().is_some_and(|stream| stream.acknowledged) {
+            return;
+        }
+        while let Some(&seq) = self.resend.front() {
+            if !self.send(cx, seq) {
+                break;
+            }
+            self.resend.pop_front();
+        }
+        while self.cursor < self.ring.next() && self.send(cx, self.cursor) {
+            self.cursor += 1;
+        }
+        if self.ever_spilled {
+            self.fetch_ahead(cx);
+        }
+    }
+
+    /// False: not now, and nothing behind it either.
+    fn send(&mut self, cx: &mut Context, seq: u64) -> bool {
+        let Some(entry) = self.ring.get(seq) else { return true };
+        if entry.applied || entry.received || !entry.for_peer || entry.place == Place::Reading {
+            return true;
+        }
+        let lowest = seq == self.peer.received_upto + 1;
+        let under_way = entry.prefix - self.ring.prefix(self.peer.applied_upto).min(entry.prefix);
+        let credit = self.peer.credit;
+        if WriteSeq(seq) > credit.seq || (under_way > credit.bytes && !lowest) {
+            return false;
+        }
+        if matches!(entry.place, Place::Spilled | Place::Fetching | Place::Spilling) {
+            return false;
+        }
+        let Some(slot) = self.slots.choose(entry.payload + FRAME_COST) else { return false };
+        let Some(frame) = self.ring.frame(self.epoch, seq) else { return true };
+        if let Some(entry) = self.ring.get_mut(seq) {
+            entry.slot = Some(slot);
+        }
+        cx.out.push_back(Output::Send { slot, message: Message::Op(frame) });
+        true
+    }
+
+    /// Get the next spilled writes back, a few at a time.
+    fn fetch_ahead(&mut self, cx: &mut Context) {
+        let mut seq = self.cursor;
+        while self.fetching < FETCHING_MAX && seq < self.cursor + FETCHING_MAX as u64 {
+            let Some(entry) = self.ring.get_mut(seq) else { return };
+            if entry.place == Place::Spilled {
+                entry.place = Place::Fetching;
+                self.fetching += 1;
+                cx.out.push_back(Output::Unspill { seq: WriteSeq(seq) });
+            }
+            seq += 1;
+        }
+    }
+
+    pub fn spilled(&mut self, cx: &mut Context, seq: u64, stored: bool) {
+        if stored {
+            self.ring.spilled(seq);
+        } else if self.ring.get(seq).is_some_and(|entry| entry.place == Place::Spilling) {
+            // Neither memory nor the file takes it.
+            self.detach(cx);
+        }
+        self.evaluate_all(cx);
+        self.pump(cx);
+    }
+
+    pub fn unspilled(&mut self, cx: &mut Context, seq: u64, found: Option<Payload>) {
+        self.fetching = self.fetching.saturating_sub(1);
+        match found {
+            Some(_) if cx.planted.has(Fault::DropSpill) => {
+                if let Some(entry) = self.ring.get_mut(seq) {
+                    entry.op = Op::Void;
+                }
+                self.ring.fetched(seq, Payload::default());
+            }
+            Some(payload) => self.ring.fetched(seq, payload),
+            None if self.ring.get(seq).is_some_and(|entry| entry.place == Place::Fetching) => self.detach(cx),
+            None => (),
+        }
+        self.pump(cx);
+    }
+
+    pub fn slot_down(&mut self, cx: &mut Context, slot: Slot) {
+        self.slots.down(slot);
+        for seq in self.ring.base() + 1..self.cursor {
+            if let Some(entry) = self.ring.get_mut(seq)
+                && entry.slot == Some(slot)
+                && !entry.received
+                && !entry.applied
+            {
+                entry.slot = None;
+                if !cx.planted.has(Fault::ForgetSlotResend) {
+                    self.resend.push_back(seq);
+                }
+            }
+        }
+        if self.stream.as_ref().is_some_and(|stream| !stream.acknowledged) {
+            self.say_begin(cx);
+        }
+        self.pump(cx);
+    }
+
+    // What the peer says.
+
+    pub fn acknowledged(&mut self, cx: &mut Context, ack: &Ack) -> Result<(), Misbehaviour> {
+        let next = self.ring.next();
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        if ack.epoch != self.epoch || ack.number <= self.peer.ack_number {
+            return Ok(());
+        }
+        if ack.applied_upto.0 + 1 < stream.begin.first.0 {
+            // From before the stream began: the Begin is still under way.
+            return Ok(());
+        }
+        if ack.received_upto.0 >= next || ack.applied_upto > ack.received_upto || !runs_are_sound(ack, next) {
+            let expected = format!("acknowledgements of writes below {next}");
+            return Err(misbehaved(&expected, format!("{ack:?}")));
+        }
+        stream.acknowledged = true;
+        let known = self.peer.received_upto.max(self.ring.base());
+        for seq in known + 1..=ack.received_upto.0 {
+            self.mark_received(seq);
+        }
+        for &(first, last) in ack.received.iter() {
+            (first.0..=last.0).for_each(|seq| self.mark_received(seq));
+        }
+        for &seq in &ack.failed {
+            self.apply_failed(cx, seq);
+        }
+        let known = self.peer.applied_upto.max(self.ring.base());
+        for seq in known + 1..=ack.applied_upto.0 {
+            self.mark_applied(seq);
+        }
+        for &(first, last) in ack.applied.iter() {
+            (first.0..=last.0).for_each(|seq| self.mark_applied(seq));
+        }
+        if ack.durable_upto.0 > self.peer.durable_upto {
+            self.undurable.durable(ack.durable_upto.0);
+        }
+        if self.ever_spilled && ack.applied_upto.0 > self.peer.applied_upto {
+            cx.out.push_back(Output::TrimSpill { upto: ack.applied_upto });
+        }
+        self.peer = PeerView {
+            ack_number: ack.number,
+            received_upto: ack.received_upto.0.max(self.peer.received_upto),
+            applied_upto: ack.applied_upto.0.max(self.peer.applied_upto),
+            durable_upto: ack.durable_upto.0.max(self.peer.durable_upto),
+            credit: ack.credit,
+        };
+        if let Some(stream) = &mut self.stream
+            && stream.done.is_some_and(|done| done <= ack.applied_upto.0)
+        {
+            stream.established = true;
+        }
+        self.evaluate_all(cx);
+        self.ring.trim();
+        self.resync_on(cx);
+        self.pump(cx);
+        Ok(())
+    }
+
+    fn mark_received(&mut self, seq: u64) {
+        if let Some(entry) = self.ring.get_mut(seq)
+            && !entry.received
+        {
+            entry.received = true;
+            let (slot, bytes) = (entry.slot, entry.payload + FRAME_COST);
+            if let Some(slot) = slot {
+                self.slots.received(slot, bytes);
+            }
+        }
+    }
+
+    fn mark_applied(&mut self, seq: u64) {
+        let place = self.ring.applied(seq).and_then(|op| op.place());
+        if let Some((volume, range)) = place {
+            let capacity = self.volumes[usize::from(volume.0)].capacity;
+            if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
+                self.undurable.applied(seq, volume, extent);
+            }
+        }
+    }
+
+    fn apply_failed(&mut self, cx: &mut Context, seq: WriteSeq) {
+        let Some(entry) = self.ring.get(seq.0).filter(|entry| !entry.applied) else { return };
+        if let Some((volume, range)) = entry.op.place() {
+            self.set_dirty(volume, range);
+        }
+        cx.out.push_back(Output::Event(Event::PeerDiskFailed { seq }));
+    }
+
+    // Resync: one more writer.
+
+    /// Take the next pieces up, or say that all is sent.
+    pub fn resync_on(&mut self, cx: &mut Context) {
+        if !self.stream.as_ref().is_some_and(|stream| stream.acknowledged) {
+            return;
+        }
+        if self.resync_retry.is_some_and(|due| due > cx.now) {
+            return;
+        }
+        self.resync_retry = None;
+        let reads_max = if self.is_waited_for() { RESYNC_READS_BESIDE_HOSTS } else { RESYNC_READS_MAX };
+        while self.resync_reads < reads_max && self.ring.memory_bytes + RESYNC_ROOM <= self.bounds.memory {
+            let Some((volume, extent)) = self.dirty.take(RESYNC_PIECES) else { break };
+            self.resync_reads += 1;
+            // What it is to be is known when it is read; until then only where.
+            let place = Op::Unmap { volume, range: super::owner::range(extent) };
+            if cx.planted.has(Fault::ResyncReadsThrough) {
+                self.read_through(cx, volume, extent, place);
+            } else {
+                self.number_own(cx, place, Some((volume, extent)));
+            }
+        }
+        let Some(stream) = &mut self.stream else { return };
+        if self.dirty.is_empty() && self.resync_reads == 0 && stream.done.is_none() {
+            stream.done = Some(self.ring.next());
+            self.number_own(cx, Op::ResyncDone { generation: cx.generation }, None);
+        }
+    }
+
+    /// Planted: a copy that takes no part in the order.
+    fn read_through(&mut self, cx: &mut Context, volume: crate::ids::VolumeIndex, extent: Extent, place: Op) {
+        let seq = self.ring.push(self.after, Default::default(), place, Place::Reading, true);
+        let io = super::owner::LocalWork::ResyncRead.io(cx.run, seq);
+        cx.out.push_back(Output::Local { io, action: super::io::LocalAction::Read { volume, extent } });
+    }
+
+    pub fn copied(&mut self, cx: &mut Context, seq: u64, found: Result<Found, BlockError>) {
+        self.resync_reads = self.resync_reads.saturating_sub(1);
+        let place = self.ring.get(seq).and_then(|entry| entry.op.place());
+        let op = match (found, place) {
+            (Ok(Found::Data(data)), Some((volume, range))) => Op::Write { volume, range, data, durable: false },
+            (Ok(Found::Zeroes), Some((volume, range))) => {
+                Op::WriteZeroes { volume, range, allocation: Allocation::MayRelease, durable: false }
+            }
+            (Err(error), Some((volume, range))) => {
+                cx.out.push_back(Output::Event(Event::LocalFailed { error }));
+                self.set_dirty(volume, range);
+                self.resync_retry = Some(cx.now + RESYNC_RETRY_AFTER);
+                Op::Void
+            }
+            // Withdrawn while it was read: it is in the dirty map again.
+            (_, None) => Op::Void,
+        };
+        self.ring.fill(seq, op);
+        if let Some(at) = self.active.iter().position(|active| active.seq == seq) {
+            self.active[at].local = super::owner::Local::Done;
+            self.release(cx, seq);
+            self.finish(cx, at, Ok(()));
+        } else {
+            self.ring.answered(seq, cx.now);
+        }
+        if seq < self.cursor {
+            self.resend.push_back(seq);
+        }
+        self.resync_on(cx);
+        self.pump(cx);
+    }
+
+    /// The generation has changed under the stream: the peer is to be told when it has all of it.
+    pub fn tell_generation(&mut self, cx: &mut Context) {
+        if let Some(stream) = &mut self.stream {
+            stream.done = None;
+            stream.established = false;
+        }
+        self.resync_on(cx);
+        self.pump(cx);
+    }
+
+    // For people.
+
+    pub fn is_established(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.established)
+    }
+
+    pub fn link_state(&self) -> LinkState {
+        match &self.stream {
+            None | Some(Stream { acknowledged: false, .. }) => LinkState::Meeting,
+            Some(Stream { established: true, .. }) => LinkState::Established,
+            Some(_) if self.resync.is_some() => LinkState::Resyncing,
+            Some(_) => LinkState::Replaying,
+        }
+    }
+
+    pub fn tell(&self, status: &mut GroupStatus, now: Instant) {
+        let position = self.position(now);
+        status.seq = WriteSeq(self.ring.next() - 1);
+        status.received_upto = WriteSeq(self.peer.received_upto);
+        status.applied_upto = WriteSeq(self.peer.applied_upto);
+        status.durable_upto = WriteSeq(self.peer.durable_upto);
+        status.rpo = Rpo { bytes: position.lag_bytes, seconds: position.lag_ms as f64 / 1000.0 };
+        status.queue = QueueStatus {
+            writes: self.ring.len() as u64,
+            memory_bytes: self.ring.memory_bytes,
+            memory_bytes_max: self.bounds.memory,
+            spilled_bytes: self.ring.spilled_bytes,
+            spilled_bytes_max: self.bounds.spill,
+            dirty_bytes: self.dirty.bytes(),
+        };
+        status.resync = self.resync.map(|resync| {
+            let left_bytes = self.dirty.bytes();
+            let seconds = now.saturating_duration_since(resync.began).as_secs_f64();
+            let done = resync.total_bytes.saturating_sub(left_bytes) as f64;
+            let bytes_per_second = if seconds > 0.0 { done / seconds } else { 0.0 };
+            let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
+            ResyncStatus { total_bytes: resync.total_bytes, left_bytes, bytes_per_second, seconds_left }
+        });
+    }
+
+    pub fn lag_bytes(&self) -> u64 {
+        self.ring.lag_bytes + self.dirty.bytes()
+    }
+
+    pub fn position(&self, now: Instant) -> Position {
+        let oldest = self.ring.oldest_answered().map(|oldest| now.saturating_duration_since(oldest));
+        Position {
+            epoch: self.epoch,
+            acknowledged: WriteSeq(self.after),
+            lag_bytes: self.lag_bytes(),
+            lag_ms: oldest.map_or(0, |age| age.as_millis() as u64),
+        }
+    }
+}
+
+fn runs_are_sound(ack: &Ack, next: u64) -> bool {
+    ack.received.iter().chain(&ack.applied).all(|(first, last)| first <= last && last.0 < next)
+}
+
+/// Spilled writes on their way back at once.
+const FETCHING_MAX: usize = 32;
+/// Dirty pieces in one read: 256 KiB.
+const RESYNC_PIECES: u64 = 4;
+/// Free memory in the queue without which a resync takes nothing up.
+const RESYNC_ROOM: u64 = 1 << 20;
+const RESYNC_READS_MAX: usize = 16;
+/// Hosts come first.
+const RESYNC_READS_BESIDE_HOSTS: usize = 2;
+/// After a read that failed.
+const RESYNC_RETRY_AFTER: Duration = Duration::from_secs(5);
