@@ -132,7 +132,8 @@ fn without_udp_a_cut_is_noticed_too() {
     world.run(HEARTBEAT.timeout * 2);
     assert!(world.nodes.iter().all(|node| node.checker.session().is_none()));
     world.paths[0].tcp = true;
-    world.until_up(4, MINUTE);
+    let took = world.until_up(4, MINUTE);
+    assert!(took < seconds(15), "heartbeats were never to be waited for: {took:?}");
 }
 
 #[test]
