@@ -55,11 +55,6 @@ impl HostOps {
         HostOp(u64::from(place.serial) << 32 | u64::from(at))
     }
 
-    /// Nothing is open.
-    pub fn is_empty(&self) -> bool {
-        self.free.len() == self.places.len()
-    }
-
     /// The replica has answered. Somebody is to be told, unless the request's own turn will find it.
     pub fn answer(&mut self, op: HostOp, result: HostResult) -> Option<HostAnswer> {
         let place = self.place(op)?;
