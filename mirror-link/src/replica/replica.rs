@@ -310,6 +310,7 @@ impl Replica {
     /// What follows from the state of things, whatever led to it.
     fn settle(&mut self, now: Instant) {
         self.apply(now);
+        self.see_detached(now);
         self.see_established(now);
         self.see_to_those_who_wait(now);
         self.see_to_pending(now);
@@ -345,6 +346,13 @@ impl Replica {
 
     fn is_peer_lost(&self) -> bool {
         !self.meeting.is_up() || self.paused || self.meeting.is_refused()
+    }
+
+    /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.
+    fn see_detached(&mut self, now: Instant) {
+        if self.owner.as_ref().is_some_and(|owner| owner.detached && owner.stream.is_none()) && !self.is_peer_lost() {
+            self.decide(now);
+        }
     }
 
     fn see_established(&mut self, now: Instant) {

@@ -344,7 +344,7 @@ impl Owner {
         }
         self.resync_retry = None;
         let reads_max = if self.is_waited_for() { RESYNC_READS_BESIDE_HOSTS } else { RESYNC_READS_MAX };
-        while self.resync_reads < reads_max && self.ring.memory_bytes + RESYNC_ROOM <= self.bounds.memory {
+        while self.resync_reads < reads_max && self.has_room_for_resync() {
             let Some((volume, extent)) = self.dirty.take(RESYNC_PIECES) else { break };
             self.resync_reads += 1;
             // What it is to be is known when it is read; until then only where.
@@ -360,6 +360,10 @@ impl Owner {
             stream.done = Some(self.ring.next());
             self.number_own(cx, Op::ResyncDone { generation: cx.generation }, None);
         }
+    }
+
+    fn has_room_for_resync(&self) -> bool {
+        self.ring.memory_bytes + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
     }
 
     /// Planted: a copy that takes no part in the order.
@@ -474,7 +478,7 @@ fn runs_are_sound(ack: &Ack, next: u64) -> bool {
 const FETCHING_MAX: usize = 32;
 /// Dirty pieces in one read: 256 KiB.
 const RESYNC_PIECES: u64 = 4;
-/// Free memory in the queue without which a resync takes nothing up.
+/// Free memory in the queue without which a resync takes nothing up; half of a queue that is smaller.
 const RESYNC_ROOM: u64 = 1 << 20;
 const RESYNC_READS_MAX: usize = 16;
 /// Hosts come first.
