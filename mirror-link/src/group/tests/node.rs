@@ -10,6 +10,7 @@ use crate::block::{BlockDevice, BlockError, Durability, Payload};
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::group::{Group, GroupError};
 use crate::ids::{Instance, VolumeIndex};
+use crate::replica::status::GroupStatus;
 use crate::wire::message::Role;
 
 pub const VOLUME: VolumeIndex = VolumeIndex(0);
@@ -21,6 +22,7 @@ pub struct Node {
     pub observer: Arc<Recorder>,
     pub instance: Instance,
     pub state_dir: tempfile::TempDir,
+    name: &'static str,
 }
 
 pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
@@ -64,7 +66,19 @@ impl Node {
         let (observer, instance) = (Arc::new(Recorder::default()), instance());
         let devices: Vec<Arc<dyn BlockDevice>> = vec![device.clone()];
         let group = Group::start(config, name.into(), instance, state_dir.path(), devices, observer.clone()).await?;
-        Ok(Node { group, device, observer, instance, state_dir })
+        Ok(Node { group, device, observer, instance, state_dir, name })
+    }
+
+    /// The process ends, in whatever state, and starts again with the same configuration.
+    pub async fn restart(self) -> Node {
+        let (config, gone) = (self.group.config().clone(), Arc::downgrade(&self.group));
+        drop(self.group);
+        eventually("the group ends", || gone.strong_count() == 0).await;
+        Node::start_in(self.state_dir, self.device, self.name, config).await.unwrap()
+    }
+
+    pub fn status(&self) -> GroupStatus {
+        self.group.status()
     }
 
     pub async fn write(&self, lba: u64, blocks: u64, byte: u8) -> Result<(), BlockError> {
@@ -73,12 +87,17 @@ impl Node {
     }
 }
 
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_or(|| what.to_owned(), holds).await;
+}
+
+/// With how things stand where they never come to it.
+pub async fn eventually_or(how: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("not within 10 s: {what}");
+    panic!("not within 10 s: {}", how());
 }

@@ -1,0 +1,127 @@
+//! Two groups whose line is cut, and made again.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::joined::MODES;
+use super::node::{BLOCKS, Node};
+use super::pair::Pair;
+use crate::block::BlockError;
+use crate::config::{Mode, OnLinkLoss};
+use crate::replica::io::Command;
+
+fn record(node: &Node) -> String {
+    fs::read_to_string(node.state_dir.path().join("mirror/db/record.json")).unwrap()
+}
+
+fn spilled_files(node: &Node) -> usize {
+    fs::read_dir(node.state_dir.path().join("mirror/db/spill")).map_or(0, |files| files.count())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_without_the_peer_is_answered_after_the_record_says_so() {
+    for mode in [Mode::Memsync, Mode::Sync] {
+        let pair = Pair::start(mode).await;
+        let line = pair.connected().await;
+        pair.a.write(0, 1, 1).await.unwrap();
+        assert!(record(&pair.a).contains("\"peer_outdated\":false"), "{}", record(&pair.a));
+        line.cut().await;
+        pair.a.write(0, 1, 2).await.unwrap();
+        assert!(record(&pair.a).contains("\"peer_outdated\":true"), "{}", record(&pair.a));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_meanwhile_is_sent_when_the_line_is_back() {
+    for mode in MODES {
+        let pair = Pair::start(mode).await;
+        for round in 1..=3 {
+            let line = pair.connected().await;
+            pair.a.write(0, 64, round).await.unwrap();
+            line.cut().await;
+            for lba in 0..100 {
+                pair.a.write(lba * 16, 8, round + 100).await.unwrap();
+            }
+        }
+        pair.connected().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_memory_does_not_hold_is_spilled_and_sent_later() {
+    let pair = Pair::start(Mode::Async).await;
+    pair.connected().await.cut().await;
+    for n in 0..192 {
+        pair.a.write(n * 20, 32, n as u8 + 1).await.unwrap();
+    }
+    let queue = pair.a.status().queue;
+    assert!(queue.spilled_bytes >= 1 << 20 && queue.dirty_bytes == 0, "{queue:?}");
+    assert!(queue.memory_bytes <= queue.memory_bytes_max, "{queue:?}");
+    assert!(spilled_files(&pair.a) > 0);
+    let line = pair.connected().await;
+    pair.a.write(0, 1, 1).await.unwrap();
+    pair.alike().await;
+    super::node::eventually("the spill is given back", || spilled_files(&pair.a) == 0).await;
+    drop(line);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_queue_holds_is_resynchronized() {
+    let pair = Pair::start(Mode::Async).await;
+    pair.connected().await.cut().await;
+    for n in 0..600_u64 {
+        pair.a.write(n * 37 % (BLOCKS - 32), 32, n as u8).await.unwrap();
+    }
+    let queue = pair.a.status().queue;
+    assert!(queue.dirty_bytes > 0, "{queue:?}");
+    pair.connected().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_while_the_copies_are_made_alike() {
+    for mode in MODES {
+        let pair = Pair::start_with(mode, |config| config.queue.spill = 0).await;
+        pair.connected().await.cut().await;
+        for n in 0..120 {
+            pair.a.write(n * 32, 32, 7).await.unwrap();
+        }
+        let line = pair.connect();
+        for n in 0..400_u64 {
+            pair.a.write(n * 53 % (BLOCKS - 8), 8, n as u8).await.unwrap();
+        }
+        pair.alike().await;
+        assert_eq!(line.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hold_never_answers_what_the_peer_lacks() {
+    let pair = Pair::start_with(Mode::Sync, |config| {
+        config.policy.on_link_loss = OnLinkLoss::Hold;
+        config.policy.max_stall = Duration::from_millis(300);
+    })
+    .await;
+    let line = pair.connected().await;
+    pair.a.write(0, 1, 1).await.unwrap();
+    line.cut().await;
+    let start = Instant::now();
+    assert_eq!(pair.a.write(0, 1, 2).await, Err(BlockError::Stalled));
+    assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(record(&pair.a).contains("\"peer_outdated\":false"), "{}", record(&pair.a));
+    pair.connected().await;
+    pair.a.write(0, 1, 3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_is_as_good_as_cut() {
+    let pair = Pair::start(Mode::Async).await;
+    let _line = pair.connected().await;
+    pair.a.group.command(Command::Pause).await.unwrap();
+    pair.a.write(5, 1, 5).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(pair.b.device.content()[5 * 512], 0);
+    assert!(pair.a.status().paused);
+    pair.a.group.command(Command::Resume).await.unwrap();
+    pair.alike().await;
+    assert_eq!(pair.b.device.content()[5 * 512], 5);
+}

@@ -1,0 +1,72 @@
+//! Two groups that change places.
+
+use super::joined::MODES;
+use super::node::eventually;
+use super::pair::Pair;
+use crate::block::BlockError;
+use crate::config::Mode;
+use crate::replica::io::{Command, Refusal, Standing};
+use crate::wire::message::Role;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_change_of_owners_loses_nothing() {
+    for mode in MODES {
+        let pair = Pair::start(mode).await;
+        let line = pair.connected().await;
+        pair.a.write(0, 100, 1).await.unwrap();
+        pair.a.group.command(Command::Demote { force: false }).await.unwrap();
+        assert_eq!(pair.a.observer.standing_now(), Some(Standing::Standby));
+        assert!(pair.a.write(0, 1, 2).await.is_err(), "a Secondary takes no host's writes");
+        pair.b.group.command(Command::Promote { force: false }).await.unwrap();
+        assert_eq!(pair.b.observer.standing_now(), Some(Standing::Active));
+        pair.b.write(50, 100, 3).await.unwrap();
+        pair.alike().await;
+        assert_eq!((pair.a.status().role, pair.b.status().role), (Role::Secondary, Role::Primary));
+        assert_eq!(pair.a.device.content()[..50 * 512], [1; 50 * 512]);
+        assert_eq!(line.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replica_takes_over_and_the_former_owner_follows() {
+    for mode in MODES {
+        let mut pair = Pair::start(mode).await;
+        let line = pair.connected().await;
+        pair.a.write(0, 100, 1).await.unwrap();
+        pair.alike().await;
+        line.cut().await;
+        pair.b.group.command(Command::Promote { force: true }).await.unwrap();
+        pair.b.write(50, 100, 2).await.unwrap();
+        pair.a = pair.a.restart().await;
+        let line = pair.connect();
+        pair.alike().await;
+        assert_eq!((pair.a.status().role, pair.b.status().role), (Role::Secondary, Role::Primary));
+        assert_eq!(pair.a.device.content()[60 * 512], 2);
+        eventually("it stands by", || pair.a.observer.standing_now() == Some(Standing::Standby)).await;
+        assert_eq!(pair.a.write(0, 1, 2).await, Err(BlockError::Fenced));
+        assert_eq!(line.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_second_owner_beside_one_that_is_there() {
+    let pair = Pair::start(Mode::Sync).await;
+    let _line = pair.connected().await;
+    let refused = pair.b.group.command(Command::Promote { force: false }).await;
+    assert_eq!(refused, Err(Refusal::PeerIsPrimary("alpha".into())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_end_in_good_order_nothing_is_sent_again() {
+    let mut pair = Pair::start(Mode::Async).await;
+    let line = pair.connected().await;
+    pair.a.write(0, 200, 1).await.unwrap();
+    pair.a.group.command(Command::Shutdown).await.unwrap();
+    line.cut().await;
+    pair.a = pair.a.restart().await;
+    let line = pair.connected().await;
+    let frames = line.ends[0].sent.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(frames < 20, "{frames} frames to begin again");
+    pair.a.write(0, 200, 2).await.unwrap();
+    pair.alike().await;
+}
