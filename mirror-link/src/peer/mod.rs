@@ -19,7 +19,4 @@ pub mod paths;
 pub mod probation;
 mod retry;
 
-#[cfg(test)]
-mod tests;
-
 pub use machine::Peer;

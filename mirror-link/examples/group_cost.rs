@@ -1,0 +1,244 @@
+//! What a group adds to a 4 KiB write: two groups in this process, devices that keep nothing, a line that is a channel.
+//!
+//! `cargo run --release -p mirror-link --example group_cost [WRITES]`
+
+#![allow(clippy::print_stdout, reason = "what it measured is for a terminal")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use mirror_link::block::{
+    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
+};
+use mirror_link::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba};
+use mirror_link::group::{Group, Observer, PeerSession};
+use mirror_link::ids::{Instance, SessionId, Slot, VolumeIndex};
+use mirror_link::replica::io::Standing;
+use mirror_link::replica::status::LinkState;
+use mirror_link::wire::message::{MarkKind, Message, Role};
+use tokio::sync::mpsc;
+
+const VOLUME: VolumeIndex = VolumeIndex(0);
+const BLOCKS: u64 = 1 << 16;
+
+/// Writes are done at once, and forgotten; all of it is a hole.
+#[derive(Debug)]
+struct Null;
+
+impl BlockDevice for Null {
+    fn block_length(&self) -> BlockLength {
+        BlockLength::B4096
+    }
+
+    fn capacity(&self) -> BlockCount {
+        BlockCount(BLOCKS)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            unmap: true,
+            fast_zeroes: true,
+            volatile_cache: true,
+            allocation_map: true,
+            read_only: false,
+            unmap_granularity: BlockCount(1),
+        }
+    }
+
+    fn read(&self, extent: Extent, mut buffer: BytesMut) -> Io<BytesMut> {
+        buffer.resize(extent.byte_length(BlockLength::B4096) as usize, 0);
+        Eventually::Now(Ok(buffer))
+    }
+
+    fn write(&self, _: Extent, _: Payload, _: Durability) -> Io<()> {
+        Eventually::Now(Ok(()))
+    }
+
+    fn write_zeroes(&self, _: Extent, _: Allocation, _: Durability) -> Io<()> {
+        Eventually::Now(Ok(()))
+    }
+
+    fn unmap(&self, _: Extent) -> Io<()> {
+        Eventually::Now(Ok(()))
+    }
+
+    fn flush(&self) -> Io<()> {
+        Eventually::Now(Ok(()))
+    }
+
+    fn allocation(&self, extent: Extent, _: usize) -> Io<Vec<AllocationRun>> {
+        Eventually::Now(Ok(vec![AllocationRun { blocks: extent.blocks(), mapped: false }]))
+    }
+
+    fn used(&self) -> Option<BlockCount> {
+        None
+    }
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn standing(&self, _: Standing) {}
+    fn marked(&self, _: VolumeIndex, _: MarkKind, _: Bytes) {}
+}
+
+#[derive(Debug)]
+struct Channel {
+    slots: Vec<mpsc::UnboundedSender<Message>>,
+    sent: AtomicU64,
+}
+
+impl PeerSession for Channel {
+    fn id(&self) -> SessionId {
+        SessionId(1)
+    }
+
+    fn send(&self, slot: Slot, message: Message) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.slots[usize::from(slot.0)].send(message).ok();
+    }
+
+    fn misbehaved(&self, cause: &str) {
+        panic!("a group broke the protocol: {cause}");
+    }
+}
+
+struct Pair {
+    primary: Arc<Group>,
+    sessions: [Arc<Channel>; 2],
+}
+
+impl Pair {
+    async fn start(mode: Mode, state_dirs: [&std::path::Path; 2]) -> Pair {
+        let a = start("alpha", "beta", Role::Primary, mode, state_dirs[0]).await;
+        let b = start("beta", "alpha", Role::Secondary, mode, state_dirs[1]).await;
+        let sessions = [line(&b), line(&a)];
+        a.session_up(sessions[0].clone(), Instance(2));
+        b.session_up(sessions[1].clone(), Instance(1));
+        for slot in (0..SLOTS).map(Slot) {
+            a.slot_up(SessionId(1), slot);
+            b.slot_up(SessionId(1), slot);
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while a.status().link != LinkState::Established {
+            assert!(Instant::now() < deadline, "the pair is not established: {:?}", a.status());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Pair { primary: a, sessions }
+    }
+
+    fn frames(&self) -> [u64; 2] {
+        [0, 1].map(|side| self.sessions[side].sent.load(Ordering::Relaxed))
+    }
+}
+
+/// Whoever sends into it sends to that group.
+fn line(to: &Arc<Group>) -> Arc<Channel> {
+    let mut slots = Vec::new();
+    for _ in 0..SLOTS {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let group = to.clone();
+        tokio::spawn(async move {
+            let mut messages = Vec::new();
+            while receiver.recv_many(&mut messages, 64).await > 0 {
+                group.received(SessionId(1), &mut messages);
+            }
+        });
+        slots.push(sender);
+    }
+    Arc::new(Channel { slots, sent: AtomicU64::new(0) })
+}
+
+async fn start(node: &str, peer: &str, role: Role, mode: Mode, state_dir: &std::path::Path) -> Arc<Group> {
+    let config = GroupConfig {
+        name: "db".into(),
+        peer: peer.into(),
+        volumes: vec![VolumeSpec { name: "db".into(), block_length: BlockLength::B4096, capacity: BlockCount(BLOCKS) }],
+        first_role: role,
+        policy: Policy {
+            mode,
+            on_link_loss: OnLinkLoss::Degrade,
+            max_stall: Duration::from_secs(5),
+            wait_for_peer: Duration::from_millis(100),
+        },
+        queue: QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 64 << 20, window_writes: 16384 },
+    };
+    let instance = Instance(if role == Role::Primary { 1 } else { 2 });
+    let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];
+    Group::start(config, node.into(), instance, state_dir, devices, Arc::new(Nobody)).await.expect("a group starts")
+}
+
+fn write(group: &Arc<Group>, n: u64, data: &Payload) -> Io<()> {
+    let lba = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    let extent = Extent::new(Lba(lba), BlockCount(1), BlockCount(BLOCKS)).expect("it lies on the device");
+    group.write(VOLUME, extent, data.clone(), Durability::Cached)
+}
+
+/// `depth` writes under way at any time, from one task.
+async fn run(group: &Arc<Group>, writes: u64, depth: u64) -> Result<(), BlockError> {
+    let data = Payload::from(Bytes::from(vec![0xa5; 4096]));
+    let mut open = FuturesUnordered::new();
+    for n in 0..writes {
+        if let Eventually::Later(later) = write(group, n, &data) {
+            open.push(later);
+        }
+        if open.len() as u64 >= depth
+            && let Some(result) = open.next().await
+        {
+            result?;
+        }
+        if n % 64 == 63 {
+            tokio::task::yield_now().await;
+        }
+    }
+    while let Some(result) = open.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+fn processor_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+async fn measure(what: &str, group: &Arc<Group>, writes: u64, depth: u64, frames: impl Fn() -> [u64; 2]) {
+    run(group, writes / 10, depth).await.expect("writes succeed");
+    let (start, processor, [to_b, to_a]) = (Instant::now(), processor_time(), frames());
+    run(group, writes, depth).await.expect("writes succeed");
+    let (took, used) = (start.elapsed(), processor_time() - processor);
+    let [now_b, now_a] = frames();
+    let each = |time: Duration| time.as_nanos() as f64 / writes as f64;
+    println!(
+        "{what:9} depth {depth:4}: {:6.0} ns/write by the clock, {:6.0} ns of processor; frames a write: {:.2} out, {:.2} back",
+        each(took),
+        each(used),
+        (now_b - to_b) as f64 / writes as f64,
+        (now_a - to_a) as f64 / writes as f64,
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    let writes = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let state = || tempfile::tempdir().expect("a temporary directory");
+    let (alone, a, b) = (state(), state(), state());
+    let group = start("alpha", "beta", Role::Primary, Mode::Async, alone.path()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    measure("alone", &group, writes, 1, || [0, 0]).await;
+    drop(group);
+    for mode in [Mode::Async, Mode::Memsync, Mode::Sync] {
+        let (a, b) = (a.path().join(format!("{mode:?}")), b.path().join(format!("{mode:?}")));
+        let pair = Pair::start(mode, [&a, &b]).await;
+        for depth in [1, 32, 256] {
+            measure(&format!("{mode:?}"), &pair.primary, writes / 4, depth, || pair.frames()).await;
+        }
+    }
+}
+
+const SLOTS: u8 = 4;
