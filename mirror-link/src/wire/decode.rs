@@ -42,7 +42,6 @@ impl FrameDecoder {
 
     /// Takes one frame off the front of `buffer` if it is all there; its payload is split off, not copied. After an error it
     /// gives nothing more.
-    #[expect(clippy::should_implement_trait, reason = "it takes an argument")]
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
         loop {
             match std::mem::replace(&mut self.state, State::Broken) {

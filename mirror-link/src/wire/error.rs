@@ -8,13 +8,13 @@ use super::Kind;
 pub enum WireError {
     #[error("{part} was damaged on its way: expected CRC32C {expected:#010x}, got {got:#010x}")]
     Damaged { part: Part, expected: u32, got: u32 },
-    #[error("a payload of a {kind} frame does not decompress: {cause}")]
+    #[error("{kind} frame: its payload does not decompress: {cause}")]
     Undecompressed { kind: Kind, cause: String },
     #[error("expected frames of version {expected}, got version {got}: run the same release on both nodes")]
     Version { expected: u8, got: u8 },
     #[error("expected a frame's first bytes {expected:#010x}, got {got:#010x}")]
     Foreign { expected: u32, got: u32 },
-    #[error("in a {kind} frame: expected {expected}, got {got}")]
+    #[error("{kind} frame: expected {expected}, got {got}")]
     Misbehaved { kind: Kind, expected: Cow<'static, str>, got: String },
     #[error("the connection was given up before")]
     Broken,
@@ -56,8 +56,8 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Part::Header => f.write_str("the header of a frame"),
-            Part::Body(kind) => write!(f, "the body of a {kind} frame"),
-            Part::Payload(kind) => write!(f, "the payload of a {kind} frame"),
+            Part::Body(kind) => write!(f, "the body of the {kind} frame"),
+            Part::Payload(kind) => write!(f, "the payload of the {kind} frame"),
         }
     }
 }

@@ -342,6 +342,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn what_was_sealed_is_opened_however_it_is_cut(
             pieces in proptest::collection::vec((any::<u8>(), prop_oneof![0..300_usize, 60_000..140_000_usize]), 1..6),
@@ -369,7 +371,9 @@ mod tests {
             prop_assert!(buffer.is_empty());
             prop_assert!(plain == whole);
         }
+    }
 
+    proptest! {
         #[test]
         fn random_bytes_do_not_open(bytes in proptest::collection::vec(any::<u8>(), 0..600), short in any::<bool>()) {
             let (_, mut opener) = pair().0.split();

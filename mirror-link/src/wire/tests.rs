@@ -229,7 +229,7 @@ fn a_bomb_is_refused_before_anything_is_allocated_for_it() {
     says(
         decoder.next(&mut wire),
         Fault::PeerMisbehaved,
-        "in a WRITE frame: expected as much data as the blocks of its range, got 1048576",
+        "WRITE frame: expected as much data as the blocks of its range, got 1048576",
     );
     says(decoder.next(&mut wire), Fault::Ours, "the connection was given up before");
 }
@@ -258,12 +258,12 @@ fn lengths_beyond_those_of_the_kind_are_refused_with_the_header() {
     says(
         header_with(|h| h[24..32].copy_from_slice(&[2, 0, 0, 1, 2, 0, 0, 1])),
         misbehaved,
-        "in a WRITE frame: expected a payload of at most 33554432 bytes, got 33554433",
+        "WRITE frame: expected a payload of at most 33554432 bytes, got 33554433",
     );
     says(
         header_with(|h| h[5] = Kind::WRITE_ZEROES.0),
         misbehaved,
-        "in a WRITE_ZEROES frame: expected a payload of at most 0 bytes, got 512",
+        "WRITE_ZEROES frame: expected a payload of at most 0 bytes, got 512",
     );
     says(
         header_with(|h| {
@@ -271,9 +271,9 @@ fn lengths_beyond_those_of_the_kind_are_refused_with_the_header() {
             h[24..32].copy_from_slice(&[0, 0x10, 0, 1, 0, 0x10, 0, 1]);
         }),
         misbehaved,
-        "in a MARK frame: expected a payload of at most 1048576 bytes, got 1048577",
+        "MARK frame: expected a payload of at most 1048576 bytes, got 1048577",
     );
-    says(header_with(|h| h[22] = 1), misbehaved, "in a WRITE frame: expected a body of 48 to 80 bytes, got 320");
+    says(header_with(|h| h[22] = 1), misbehaved, "WRITE frame: expected a body of 48 to 80 bytes, got 320");
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn a_header_that_is_whole_but_wrong_says_what_was_expected() {
     says(
         header_with(|h| h[5] = 0x7f),
         misbehaved,
-        "in a kind 0x7f frame: expected a kind of frame that this version knows, got kind 0x7f",
+        "kind 0x7f frame: expected a kind of frame that this version knows, got kind 0x7f",
     );
-    says(header_with(|h| h[6] = 3), misbehaved, "in a WRITE frame: expected coding 0, 1 or 2, got 3");
+    says(header_with(|h| h[6] = 3), misbehaved, "WRITE frame: expected coding 0, 1 or 2, got 3");
     for reserved in [7, 18, 19] {
         let error = header_with(|h| h[reserved] = 1).expect_err("reserved");
         assert!(error.to_string().contains("reserved bytes that are zero"), "{error}");
@@ -298,12 +298,12 @@ fn a_header_that_is_whole_but_wrong_says_what_was_expected() {
     says(
         header_with(|h| h[31] = 1),
         misbehaved,
-        "in a WRITE frame: expected a payload that makes 513 bytes, got 512 bytes, None",
+        "WRITE frame: expected a payload that makes 513 bytes, got 512 bytes, None",
     );
     says(
         header_with(|h| h[6] = 1),
         misbehaved,
-        "in a WRITE frame: expected a payload that makes 512 bytes, got 512 bytes, Lz4",
+        "WRITE frame: expected a payload that makes 512 bytes, got 512 bytes, Lz4",
     );
     let ping = |h: &mut [u8]| {
         h[5] = Kind::PING.0;
@@ -312,7 +312,7 @@ fn a_header_that_is_whole_but_wrong_says_what_was_expected() {
     says(
         header_with(ping),
         misbehaved,
-        "in a PING frame: expected neither session nor group, got session 1122334455667788, group 3",
+        "PING frame: expected neither session nor group, got session 1122334455667788, group 3",
     );
 }
 
@@ -329,45 +329,41 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
     says(
         body_with(&zeroes, |b| b[26] = 5),
         misbehaved,
-        "in a WRITE_ZEROES frame: expected at most 4 overlapping writes, got 5",
+        "WRITE_ZEROES frame: expected at most 4 overlapping writes, got 5",
     );
-    says(
-        body_with(&zeroes, |b| b[26] = 3),
-        misbehaved,
-        "in a WRITE_ZEROES frame: expected more bytes in its body, got 0",
-    );
+    says(body_with(&zeroes, |b| b[26] = 3), misbehaved, "WRITE_ZEROES frame: expected more bytes in its body, got 0");
     says(
         body_with(&zeroes, |b| b[26] = 1),
         misbehaved,
-        "in a WRITE_ZEROES frame: expected no bytes behind its fields, got 8",
+        "WRITE_ZEROES frame: expected no bytes behind its fields, got 8",
     );
     says(
         body_with(&zeroes, |b| b[27] = 4),
         misbehaved,
-        "in a WRITE_ZEROES frame: expected only flags that this version knows, got 4",
+        "WRITE_ZEROES frame: expected only flags that this version knows, got 4",
     );
     let unused = "zero in the fields that its kind has no use for";
-    says(body_with(&zeroes, |b| b[28] = 4), misbehaved, &format!("in a WRITE_ZEROES frame: expected {unused}, got 0"));
-    says(body_with(&op(Op::Flush), |b| b[47] = 1), misbehaved, &format!("in a FLUSH frame: expected {unused}, got 0"));
+    says(body_with(&zeroes, |b| b[28] = 4), misbehaved, &format!("WRITE_ZEROES frame: expected {unused}, got 0"));
+    says(body_with(&op(Op::Flush), |b| b[47] = 1), misbehaved, &format!("FLUSH frame: expected {unused}, got 0"));
     says(
         body_with(&zeroes, |b| b[31] = 4),
         misbehaved,
-        "in a WRITE_ZEROES frame: expected reserved bytes that are zero, got 4",
+        "WRITE_ZEROES frame: expected reserved bytes that are zero, got 4",
     );
     says(
         body_with(&write, |b| b[47] = 2),
         misbehaved,
-        "in a WRITE frame: expected as much data as the blocks of its range, got 512",
+        "WRITE frame: expected as much data as the blocks of its range, got 512",
     );
     says(
         body_with(&write, |b| b[40] = 0x80),
         misbehaved,
-        "in a WRITE frame: expected as much data as the blocks of its range, got 512",
+        "WRITE frame: expected as much data as the blocks of its range, got 512",
     );
     says(
         body_with(&Frame::Bye(ByeReason::Shutdown), |b| b[0] = 4),
         misbehaved,
-        "in a BYE frame: expected reason 1, 2 or 3, got 4",
+        "BYE frame: expected reason 1, 2 or 3, got 4",
     );
     let ack = of_group(Message::Ack(Box::new(Ack {
         epoch: OwnerEpoch(1),
@@ -383,14 +379,10 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
     says(
         body_with(&ack, |b| b[67] = 4),
         misbehaved,
-        "in a ACK frame: expected a run that does not end before it begins, got 3",
+        "ACK frame: expected a run that does not end before it begins, got 3",
     );
-    says(body_with(&ack, |b| b[56] = 17), misbehaved, "in a ACK frame: expected at most 16 runs, got 17");
-    says(
-        body_with(&ack, |b| b[58] = 0xff),
-        misbehaved,
-        "in a ACK frame: expected at most 1024 failed writes, got 65280",
-    );
+    says(body_with(&ack, |b| b[56] = 17), misbehaved, "ACK frame: expected at most 16 runs, got 17");
+    says(body_with(&ack, |b| b[58] = 0xff), misbehaved, "ACK frame: expected at most 1024 failed writes, got 65280");
 }
 
 #[test]
