@@ -156,7 +156,7 @@ impl Running {
         }
     }
 
-    /// `1 target, 2 volumes, 1 of them mirrored on 127.0.0.1:3260; db primary, up-to-date, established`
+    /// `1 target, 2 volumes, 1 of them mirrored on 127.0.0.1:3260; db Primary, UpToDate, established`
     fn status(&self) -> String {
         let mut status = format!("{} on {}", config::summary(&self.now.config), self.portals());
         for group in self.reloader.served.groups() {

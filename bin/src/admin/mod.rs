@@ -39,10 +39,10 @@ pub trait Target: Send + Sync + 'static {
     fn command(&self, group: &str, command: Command) -> Option<Answer>;
 }
 
-/// `db primary, up-to-date, established`
+/// `db Primary, UpToDate, established`
 pub fn in_short(group: &GroupReport) -> String {
     let status = &group.status;
-    format!("{} {}, {}, {}", group.name, word(status.role), word(status.disk), word(status.link))
+    format!("{} {:?}, {:?}, {}", group.name, status.role, status.disk, word(status.link))
 }
 
 pub type Answer = Pin<Box<dyn Future<Output = Result<Done, Refusal>> + Send>>;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A state as the interface calls it: `primary`, `up-to-date`.
+/// A state as the interface calls it: `established`, `udp-filtered`.
 pub fn word(state: impl Serialize) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,
@@ -28,13 +28,14 @@ pub fn bytes(bytes: u64) -> String {
     format!("{} {unit}", digits.strip_suffix(".0").unwrap_or(&digits))
 }
 
-/// `0 s`, `0.2 s`, `12 s`, `3m 20s`, `2h 5m`, `4d 1h`: the two greatest units.
+/// `0 s`, `0.2 s`, `3 s`, `12 s`, `3m 20s`, `2h 5m`, `4d 1h`: the two greatest units.
 pub fn seconds(seconds: f64) -> String {
-    if !(seconds >= 0.05) {
+    if seconds.is_nan() || seconds < 0.05 {
         return "0 s".to_owned();
     }
     if seconds < 9.95 {
-        return format!("{seconds:.1} s");
+        let digits = format!("{seconds:.1}");
+        return format!("{} s", digits.strip_suffix(".0").unwrap_or(&digits));
     }
     // Beyond what a Duration holds nobody reads on.
     let whole = Duration::try_from_secs_f64(seconds.round()).unwrap_or(Duration::MAX).as_secs();
@@ -76,10 +77,10 @@ mod tests {
     #[test]
     fn times() {
         let shown: Vec<String> =
-            [0.0, 0.04, 0.25, 9.94, 9.96, 59.6, 3599.0, 3600.0, 90_000.0, f64::NAN, 1e300].map(seconds).into();
-        assert_eq!(shown[..9], ["0 s", "0 s", "0.2 s", "9.9 s", "10 s", "1m 0s", "59m 59s", "1h 0m", "1d 1h"]);
-        assert_eq!(shown[9], "0 s");
-        assert!(shown[10].contains('d'), "{}", shown[10]);
+            [0.0, 0.04, 0.25, 3.0, 9.94, 9.96, 59.6, 3599.0, 3600.0, 90_000.0, f64::NAN, 1e300].map(seconds).into();
+        assert_eq!(shown[..10], ["0 s", "0 s", "0.2 s", "3 s", "9.9 s", "10 s", "1m 0s", "59m 59s", "1h 0m", "1d 1h"]);
+        assert_eq!(shown[10], "0 s");
+        assert!(shown[11].contains('d'), "{}", shown[11]);
         assert_eq!([0, 999, 1234, 70_000].map(milliseconds), ["0 ms", "999 ms", "1.2 s", "1m 10s"]);
         assert_eq!([0.081, 9.999, 123.0].map(round_trip), ["0.08 ms", "10.0 ms", "123.0 ms"]);
     }

@@ -20,7 +20,7 @@ mod target;
 mod volume;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use target_core::target::config::Config;
 
@@ -61,6 +61,28 @@ pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
             Err(ConfigErrors { file: file.to_owned(), faults: findings.faults })
         }
     }
+}
+
+/// Where the admin socket of the target with that file is, whatever else is wrong with the file.
+pub fn admin_socket(file: &Path) -> Result<PathBuf, Fault> {
+    let mut findings = Findings::default();
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            findings.fault(&Place::root(), format!("cannot be read: {error}"), "name a readable file with -c");
+            String::new()
+        }
+    };
+    let raw = document::read::<raw::RawConfig>(&text, &mut findings);
+    if let Some(socket) = raw.and_then(|raw| raw.admin).and_then(|admin| admin.socket) {
+        return Ok(file.parent().unwrap_or(Path::new("")).join(socket));
+    }
+    if findings.faults.is_empty() {
+        let place = Place::root().at("admin").at("socket");
+        findings.fault(&place, "is missing", "write admin: {socket: /run/lunmirror/admin.sock}, and start it again");
+    }
+    document::number_lines(&text, &mut findings.faults);
+    Err(findings.faults.swap_remove(0))
 }
 
 /// `1 target, 2 volumes, 1 of them mirrored`.

@@ -1,3 +1,193 @@
 //! `lunmirrorctl`: asks a running `lunmirror-target` over its admin socket, and tells it what to do.
 
-fn main() {}
+mod arguments;
+mod secret;
+mod show;
+mod table;
+#[cfg(test)]
+#[path = "../api/testing.rs"]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use lunmirror::api::client::{Client, ClientError};
+use lunmirror::api::{DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus};
+use lunmirror::config;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use arguments::{Action, Arguments, Order, Place, SecretAction};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::new(error.to_string(), "try again"), EXIT_FAILED, arguments.json),
+    };
+    match runtime.block_on(run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((failure, status)) => fail(&failure, status, arguments.json),
+    }
+}
+
+/// What went wrong, and the exit status that says so.
+type Ended = (Failure, u8);
+
+async fn run(arguments: &Arguments) -> Result<(), Ended> {
+    let json = arguments.json;
+    let client = || Ok::<_, Ended>(Client::new(socket(&arguments.place)?));
+    match &arguments.action {
+        Action::Status { watch: Some(every) } => watch::status(&client()?, *every, json).await,
+        Action::Status { watch: None } => {
+            show(&client()?, "/v1/status", json, |node: &NodeStatus| show::status(node, true)).await
+        }
+        Action::Peers => show(&client()?, "/v1/peers", json, |peers: &Vec<PeerStatus>| show::peers(peers)).await,
+        // With the mirrors in the table, which only the whole status has.
+        Action::Volumes if !json => show(&client()?, "/v1/status", json, show::volumes).await,
+        Action::Volumes => show(&client()?, "/v1/volumes", json, |_: &Vec<VolumeStatus>| String::new()).await,
+        Action::Explain(named) => {
+            let path = format!("/v1/groups/{}/explain", segment(&named.name));
+            show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
+        }
+        Action::Order(order) => obey(&client()?, order, json).await,
+        Action::Secret(SecretAction::New { file }) => return new_secret(file, json),
+    }
+    .map_err(ended)
+}
+
+async fn show<T: Serialize + DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), ClientError> {
+    let answer: T = client.get(path).await?;
+    match json {
+        true => say_json(&answer),
+        false => say(&text(&answer)),
+    }
+    Ok(())
+}
+
+async fn obey(client: &Client, order: &Order, json: bool) -> Result<(), ClientError> {
+    let (name, command) = order.command();
+    let path = format!("/v1/groups/{}", segment(name));
+    let order_path = format!("{path}/command");
+    let command = client.post(&order_path, &command);
+    let done: Done = if json || !io::stderr().is_terminal() {
+        command.await?
+    } else {
+        let waiting = watch::Waiting::new(order.verb(), name);
+        tokio::select! {
+            done = command => done?,
+            never = waiting.look(client, &path) => match never {},
+        }
+    };
+    if json {
+        say_json(&done);
+        return Ok(());
+    }
+    for remark in &done.remarks {
+        say(&format!("{remark}\n"));
+    }
+    // It is done; that it can't be asked how things stand does not change that.
+    let group = client.get::<GroupReport>(&path).await;
+    let node = client.get::<NodeStatus>("/v1/status").await;
+    if let (Ok(group), Ok(node)) = (group, node) {
+        say(&format!("{}\n", show::outcome(&node.about.node, &group)));
+    }
+    Ok(())
+}
+
+fn new_secret(file: &Path, json: bool) -> Result<(), Ended> {
+    secret::create(file).map_err(|failure| (failure, EXIT_FAILED))?;
+    match json {
+        true => say_json(&serde_json::json!({ "file": file })),
+        false => say(&format!("{} holds a new secret; the peer needs a copy of it (mode 0600)\n", file.display())),
+    }
+    Ok(())
+}
+
+fn socket(place: &Place) -> Result<PathBuf, Ended> {
+    if let Some(socket) = &place.socket {
+        return Ok(socket.clone());
+    }
+    match &place.config {
+        Some(file) => config::admin_socket(file).map_err(|fault| {
+            // As the target itself would say it, without the remedy.
+            let told = fault.to_string();
+            let fault_line = told.lines().next().unwrap_or_default();
+            (Failure::new(format!("{}:{fault_line}", file.display()), fault.remedy), EXIT_USAGE)
+        }),
+        None => Ok(PathBuf::from(DEFAULT_SOCKET)),
+    }
+}
+
+/// A name as a part of a path.
+fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn ended(error: ClientError) -> Ended {
+    let status = match &error {
+        ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
+        ClientError::Refused(_) | ClientError::Garbled { .. } => EXIT_FAILED,
+    };
+    (failure(&error), status)
+}
+
+fn failure(error: &ClientError) -> Failure {
+    match error {
+        ClientError::Refused(failure) => failure.clone(),
+        ClientError::Unreachable { socket, source } => Failure::new(
+            format!("lunmirror-target cannot be reached at {}: {source}", socket.display()),
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => "ask as root, or as the user that it runs as",
+                _ => "is it running? is this its admin.socket? name another with --socket PATH or -c target.yaml",
+            },
+        ),
+        ClientError::Garbled { socket, cause } => Failure::new(
+            format!("what answers at {} is not understood: {cause}", socket.display()),
+            "use the lunmirrorctl that came with the target, on the target's admin.socket",
+        ),
+    }
+}
+
+fn fail(failure: &Failure, status: u8, json: bool) -> ExitCode {
+    match json {
+        true => say_json(failure),
+        // Nobody listening is no reason to fail in another way.
+        false => drop(writeln!(io::stderr(), "{failure}")),
+    }
+    ExitCode::from(status)
+}
+
+fn say_json(answer: &impl Serialize) {
+    let text = serde_json::to_string_pretty(answer).expect("answers have no maps with keys that are no strings");
+    say(&format!("{text}\n"));
+}
+
+/// For programs that read one answer after the other.
+fn say_json_line(answer: &impl Serialize) {
+    let text = serde_json::to_string(answer).expect("answers have no maps with keys that are no strings");
+    say(&format!("{text}\n"));
+}
+
+/// Whoever reads may have read enough: then there is nothing more to do.
+fn say(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_UNREACHABLE: u8 = 3;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::array::{ConnectionArray, ConnectionId, Socket};
+use super::array::{ConnectionArray, ConnectionId, SlotState, Socket};
 use super::beats::Beats;
 use super::detector::{Detector, Signal, Verdict};
 use super::event::{Ended, Event};
@@ -350,7 +350,7 @@ impl Peer {
     }
 
     fn on_closed(&mut self, slot: Slot, connection: ConnectionId, cause: String, now: Instant) {
-        if !self.array.holds(slot) || self.array.entry_mut(slot).forget(connection).is_none() {
+        if !self.array.holds(slot) || self.array.entry_mut(slot).forget(connection) != Some(SlotState::Open) {
             return;
         }
         self.array.entry_mut(slot).retry(now);

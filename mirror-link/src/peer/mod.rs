@@ -19,4 +19,7 @@ pub mod paths;
 pub mod probation;
 mod retry;
 
+#[cfg(test)]
+mod tests;
+
 pub use machine::Peer;

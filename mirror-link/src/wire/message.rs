@@ -95,6 +95,7 @@ pub enum Role {
 
 /// What a node knows of its own copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// It holds every acknowledged write, as its mode promises.
     UpToDate,

@@ -7,7 +7,8 @@ use crate::ids::Instance;
 
 /// One peer's heartbeats, and the numbers of ours.
 ///
-/// Within an instance the number grows. Another instance is believed once it echoes a number of ours that is greater than
+/// Within an instance no number counts twice, nor one that lies far behind: datagrams to several addresses overtake each other,
+/// as one way is longer than the other. Another instance is believed once it echoes a number of ours that is greater than
 /// all that were echoed before: no recording does.
 #[derive(Debug)]
 pub struct ReplayGuard {
@@ -22,9 +23,15 @@ pub struct ReplayGuard {
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     instance: Instance,
+    /// The greatest, and when it came.
     number: u64,
     at: Instant,
+    /// Which of the [`WINDOW`] numbers before it have come: bit 0 is the one just before.
+    earlier: u64,
 }
+
+/// Numbers behind the greatest that may still come: those of a few intervals to every address.
+const WINDOW: u64 = 64;
 
 /// What to do with an authentic datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +43,7 @@ pub enum Verdict {
     /// Perhaps a recording, perhaps a peer that does not know us yet: no sign of life. Answer at once with this echo, so that
     /// it can prove itself; one answer for each, so no answer calls forth another.
     Unproven(Echo),
-    /// Not newer than what came before.
+    /// It came before, or long after its time.
     Replayed,
 }
 
@@ -57,15 +64,15 @@ impl ReplayGuard {
     }
 
     pub fn receive(&mut self, now: Instant, datagram: &Datagram) -> Verdict {
-        let heard = Heard { instance: datagram.instance, number: datagram.number, at: now };
+        let heard = Heard { instance: datagram.instance, number: datagram.number, at: now, earlier: 0 };
         match self.believed {
-            Some(before) if before.instance == heard.instance => {
-                if heard.number <= before.number {
-                    return Verdict::Replayed;
+            Some(before) if before.instance == heard.instance => match before.and(heard) {
+                Some(heard) => {
+                    self.believe(heard, datagram);
+                    Verdict::Fresh
                 }
-                self.believe(heard, datagram);
-                Verdict::Fresh
-            }
+                None => Verdict::Replayed,
+            },
             _ if self.proves_itself(datagram) => {
                 self.believe(heard, datagram);
                 Verdict::NewInstance
@@ -93,6 +100,17 @@ impl ReplayGuard {
 }
 
 impl Heard {
+    /// Both of one instance; `None` where the other is no news.
+    fn and(self, other: Heard) -> Option<Heard> {
+        if let Some(ahead) = other.number.checked_sub(self.number).filter(|ahead| *ahead > 0) {
+            let shifted = |bits: u64, by: u64| if by < WINDOW { bits << by } else { 0 };
+            return Some(Heard { earlier: shifted(self.earlier, ahead) | shifted(1, ahead - 1), ..other });
+        }
+        let behind = self.number - other.number;
+        let bit = if (1..=WINDOW).contains(&behind) { 1 << (behind - 1) } else { return None };
+        (self.earlier & bit == 0).then_some(Heard { earlier: self.earlier | bit, ..self })
+    }
+
     fn echo(&self, now: Instant) -> Echo {
         let held = now.saturating_duration_since(self.at).as_micros();
         let held_us = u32::try_from(held).unwrap_or(u32::MAX);
@@ -152,7 +170,8 @@ mod tests {
         assert_eq!(guard.receive(now, &proof), Verdict::Replayed);
         let (late, newer) = (beta.says(), beta.says());
         assert_eq!(guard.receive(now, &newer), Verdict::Fresh);
-        assert_eq!(guard.receive(now, &late), Verdict::Replayed, "overtaken");
+        assert_eq!(guard.receive(now, &late), Verdict::Fresh, "overtaken");
+        assert_eq!(guard.receive(now, &late), Verdict::Replayed);
         let later = now + Duration::from_millis(7);
         assert_eq!(guard.echo(later), Some(Echo { instance: Instance(2), number: 4, held_us: 7000 }));
         let never = guard.echo(now + Duration::from_secs(100_000)).map(|echo| echo.held_us);
@@ -161,6 +180,38 @@ mod tests {
             guard.echo(now.checked_sub(Duration::from_secs(1)).expect("a moment before")).map(|e| e.held_us),
             Some(0)
         );
+    }
+
+    #[test]
+    fn every_number_counts_once_and_none_from_long_ago() {
+        let now = Instant::now();
+        let heard = |number| Heard { instance: ALPHA, number, at: now, earlier: 0 };
+        let mut window = heard(1000);
+        for (number, news) in [
+            (1000, false),
+            (999, true),
+            (999, false),
+            (936, true),
+            (936, false),
+            (935, false),
+            (1001, true),
+            (1000, false),
+            (999, false),
+            (937, true),
+            (1065, true),
+            (1001, false),
+            (1002, true),
+            (1000, false),
+            (5000, true),
+            (4936, true),
+            (4935, false),
+            (1065, false),
+        ] {
+            let next = window.and(heard(number));
+            assert_eq!(next.is_some(), news, "{number} after {window:?}");
+            window = next.unwrap_or(window);
+        }
+        assert_eq!(window.number, 5000);
     }
 
     #[test]

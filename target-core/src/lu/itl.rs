@@ -37,7 +37,10 @@ impl ItlNexus {
         self.unit.copies.reset();
         let mut state = self.unit.state.lock();
         state.reservations.reset();
-        state.pages.reset();
+        // What another node serves is not reset here; its own initiators may have set what there is.
+        if state.port_groups.is_served().is_ok() {
+            state.pages.reset();
+        }
         state.members.values_mut().for_each(|member| member.prevents_removal = false);
         state.raise_all(match reset {
             Reset::LogicalUnit => Attention::LogicalUnitReset,

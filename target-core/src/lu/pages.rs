@@ -324,6 +324,7 @@ impl LogicalUnit {
         let medium = self.medium();
         let saved = {
             let mut state = self.state.lock();
+            state.port_groups.is_served()?;
             let ModeSelected { pages, changed, save } =
                 state.pages.modes.select(list, long_header, page_format, save_pages, &medium)?;
             state.pages.modes = pages;
@@ -363,12 +364,19 @@ impl LogicalUnit {
         *information.of(kind) = bytes;
         let kept = information.clone();
         self.keep(move |store, name| store.write(name, RecordKind::IdentifyingInformation, &kept)).await?;
-        {
-            let mut state = self.state.lock();
-            state.pages.information = information;
-            state.raise_others(core, Attention::IdentifyingInformationChanged);
+        if let Err(sense) = self.take_information(core, information) {
+            self.take_back(Kind::Information).await;
+            return Err(sense.into());
         }
         self.tell(Kind::Information).await
+    }
+
+    fn take_information(&self, core: &ItlCore, information: Information) -> Result<(), Sense> {
+        let mut state = self.state.lock();
+        state.port_groups.is_served()?;
+        state.pages.information = information;
+        state.raise_others(core, Attention::IdentifyingInformationChanged);
+        Ok(())
     }
 
     /// Make it durable, or say that it is not.

@@ -111,12 +111,25 @@ async fn change_reservations(
         return Err(Failure::from(Sense::hardware_error()).into());
     }
     let told = twin::told_reservations(&change.next, &unit.state.lock());
-    if let Err(failure) = unit.tell_this(Kind::Reservations, told).await {
-        // It may get there yet, as the record did: neither is so.
+    let done = unit.tell_this(Kind::Reservations, told).await;
+    let done = done.and_then(|()| take_over(&unit, &core, propose, change).map_err(Failure::from));
+    if done.is_err() {
+        // Recorded it is, and told it may be: neither is so.
         unit.take_back(Kind::Reservations).await;
-        return Err(failure.into());
     }
+    Ok(done?)
+}
+
+/// What was made durable and told takes effect; gives the answers of those whose tasks are to be aborted.
+fn take_over(
+    unit: &LogicalUnit,
+    core: &ItlCore,
+    propose: impl Fn(&State) -> Result<Change, Refusal>,
+    change: Change,
+) -> Result<Vec<oneshot::Receiver<()>>, Sense> {
     let mut state = unit.state.lock();
+    // If the peer serves now, what it makes of it is its own to tell.
+    state.port_groups.is_served()?;
     // A nexus may have been lost, and its RESERVE with it, while the record was written: propose again on what is now.
     let Change { next, effects } = propose(&state).unwrap_or(change);
     state.reservations = next;

@@ -181,6 +181,7 @@ async fn eject(unit: &Arc<LogicalUnit>) -> Result<(), Failure> {
         if state.removal_prevented() {
             return Err(Sense::medium_removal_prevented().into());
         }
+        state.port_groups.is_served()?;
         state.ejected = true;
         unit.settle(&state);
     }
@@ -196,6 +197,7 @@ async fn load(unit: &Arc<LogicalUnit>, core: &ItlCore) -> media::Outcome {
     let _turn = unit.turn.lock().await;
     {
         let mut state = unit.state.lock();
+        state.port_groups.is_served()?;
         if std::mem::take(&mut state.ejected) {
             state.raise_others(core, Attention::MediumMayHaveChanged);
             unit.settle(&state);

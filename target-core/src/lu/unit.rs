@@ -147,6 +147,16 @@ impl LogicalUnit {
         &self.options
     }
 
+    /// PRODUCT SERIAL NUMBER, as initiators see it.
+    pub fn serial(&self) -> String {
+        self.state.lock().designation.serial.clone()
+    }
+
+    /// NAA designator, as initiators see it: 8 or 16 bytes.
+    pub fn naa(&self) -> Vec<u8> {
+        self.state.lock().designation.naa.clone()
+    }
+
     pub fn device(&self) -> &Arc<dyn BlockDevice> {
         &self.device
     }

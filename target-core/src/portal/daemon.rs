@@ -302,12 +302,19 @@ async fn part(links: &Option<Links>) {
 
 async fn end_groups(groups: &BTreeMap<GroupName, Arc<Group>>) {
     let ends = groups.iter().map(|(name, group)| async move {
-        if let Err(refusal) = group.command(Command::Shutdown).await {
-            tracing::error!(group = %name, %refusal, "a group did not end in good order: it will be resynced");
-        }
+        let why = match tokio::time::timeout(GROUP_END_MAX, group.command(Command::Shutdown)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(refusal)) => refusal.to_string(),
+            Err(_) => "it took too long".into(),
+        };
+        tracing::error!(group = %name, why, "a group did not end in good order: it will be resynced");
     });
     futures_util::future::join_all(ends).await;
 }
+
+/// For writes on their way to a medium, here and at the peer, and one record; a device or a line that hangs must not keep
+/// the program from its end.
+const GROUP_END_MAX: Duration = Duration::from_secs(10);
 
 fn wanted_portals(config: &Config) -> Vec<(u16, SocketAddr)> {
     config.portal_groups.iter().flat_map(|group| group.portals.iter().map(|address| (group.tag, *address))).collect()

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mirror_link::config::{GroupConfig, VolumeSpec};
-use mirror_link::group::Group;
+use mirror_link::group::{Group, GroupError};
 use mirror_link::ids::{Instance, VolumeIndex};
 use uuid::Uuid;
 
@@ -112,7 +112,7 @@ impl Groups {
         let node = config.node.as_str().into();
         let started = Group::start(group_config, node, instance, &config.state_dir, of_group, front.clone())
             .await
-            .map_err(|error| Fault { place: "state_dir".into(), cause: error.to_string() })?;
+            .map_err(|error| fault_of_group(name, error))?;
         for (index, volume) in (0..).map(VolumeIndex).zip(&group.volumes) {
             self.places.insert(volume.clone(), (started.clone(), index));
         }
@@ -128,6 +128,14 @@ impl Groups {
                 tracing::error!(group = %group.config().name, %refusal, "a group did not end in good order");
             }
         }
+    }
+}
+
+fn fault_of_group(name: &GroupName, error: GroupError) -> Fault {
+    match error {
+        GroupError::Volume { volume, cause, .. } => Fault::of_volume(&volume, cause),
+        error @ GroupError::Store { .. } => Fault { place: "state_dir".into(), cause: error.to_string() },
+        GroupError::Process { cause, .. } => Fault { place: format!("group {name}"), cause },
     }
 }
 

@@ -1,6 +1,9 @@
 //! The admin interface, and addresses that are in each other's way.
 
-use super::{altered, assert_fault, assert_faults, assert_warning, findings};
+use std::fs;
+use std::path::PathBuf;
+
+use super::{admin_socket, altered, assert_fault, assert_faults, assert_warning, findings};
 
 #[test]
 fn it_is_reached_somehow() {
@@ -72,4 +75,24 @@ fn a_link_is_for_peers() {
         "3: link: means nothing without peers
     remedy: add peers: {NAME: {address: …}}, or remove it",
     );
+}
+
+#[test]
+fn the_socket_is_found_whatever_else_is_wrong() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("c.yaml");
+    let find = |text: &str| {
+        fs::write(&file, text).expect("written");
+        admin_socket(&file).map_err(|fault| fault.to_string())
+    };
+    let text = altered("portals:", "admin: {socket: run/admin.sock}\nportals:").replace("size", "sise");
+    assert_eq!(find(&text), Ok(directory.path().join("run/admin.sock")));
+    assert_eq!(find("admin: {socket: /run/x.sock}"), Ok(PathBuf::from("/run/x.sock")));
+    assert_eq!(
+        find("node: alpha"),
+        Err("1: admin.socket: is missing\n    remedy: write admin: {socket: /run/lunmirror/admin.sock}, and start it again\n".into())
+    );
+    assert!(find("node: [").expect_err("no YAML").contains("this is not YAML"));
+    let missing = admin_socket(&directory.path().join("d.yaml")).expect_err("not there").to_string();
+    assert!(missing.contains("cannot be read"), "{missing}");
 }

@@ -210,6 +210,8 @@ async fn mode_pages_information_and_the_medium_survive_promotion() {
 #[tokio::test]
 async fn a_reset_of_mode_pages_is_told() {
     let twins = Twins::new();
+    // What a node tells when it begins to serve is behind it.
+    twins.settled().await;
     let session = twins.alpha.session("a");
     protect(&session).await;
     assert_eq!(session.send(&WRITE, &[1; BLOCK]).await, Answer::Check(7, 0x27, 2));
@@ -313,4 +315,51 @@ async fn nonsense_and_what_is_ours_to_say_are_not_taken() {
     assert_eq!(read_keys(&beta.session("a")).await, keys);
     beta.unit.be_told(MarkKind(1), Bytes::from_static(nobody));
     assert_eq!(read_keys(&beta.session("b")).await[4..], [0; 4], "beta stands by");
+}
+
+#[tokio::test]
+async fn what_was_let_in_before_a_demotion_changes_nothing_after_it() {
+    let twins = Twins::new();
+    twins.settled().await;
+    let session = twins.alpha.session("a");
+    let Answer::Good(mut list) = session.run(&MODE_SENSE).await else { panic!("GOOD") };
+    (list[0], list[2], list[4], list[8]) = (0, 0, list[4] & 0x3F, list[8] | 0x08);
+    let (register, key) = pr_out(0x00, 0, 0, 7, true);
+    let commands: [(&[u8], &[u8]); 4] = [
+        (&[0x15, 0x10, 0, 0, 16, 0], &list),
+        (&[0xA4, 0x06, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0], b"rack"),
+        (&EJECT, &[]),
+        (&register, &key),
+    ];
+    let prepared = commands.map(|(cdb, data)| match session.prepared(cdb, data.len() as u64) {
+        Admission::Ready(prepared) => (prepared, Payload::from(Bytes::copy_from_slice(data))),
+        Admission::Complete(complete) => panic!("{complete:?}"),
+    });
+    let (modes, keys) = (session.run(&MODE_SENSE).await, read_keys(&session).await);
+    twins.alpha.unit.set_standing(Standing::Standby);
+    for (prepared, data) in prepared {
+        let answer: Answer = prepared.execute(data, BytesMut::new()).await.into();
+        assert_eq!(answer, Answer::Check(2, 0x04, 0x0B));
+    }
+    session.itl.reset(Reset::LogicalUnit).await;
+    for _ in 0..2 {
+        session.run(&TEST_UNIT_READY).await;
+    }
+    assert_eq!((session.run(&MODE_SENSE).await, read_keys(&session).await), (modes, keys));
+    twins.alpha.unit.set_standing(Standing::Active);
+    let session = twins.alpha.session("b");
+    assert_eq!(session.run(&TEST_UNIT_READY).await, GOOD, "not ejected");
+    let information = session.run(&[0xA3, 0x05, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0]).await;
+    assert_eq!(information, Answer::Good(vec![0; 4]));
+}
+
+#[tokio::test]
+async fn a_reset_at_a_replica_leaves_what_its_owner_has_set() {
+    let twins = Twins::new();
+    twins.settled().await;
+    protect(&twins.alpha.session("a")).await;
+    let session = twins.beta.session("a");
+    session.itl.reset(Reset::LogicalUnit).await;
+    twins.fail_over().await;
+    assert_eq!(twins.beta.session("b").send(&WRITE, &[1; BLOCK]).await, Answer::Check(7, 0x27, 2));
 }

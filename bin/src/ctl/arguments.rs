@@ -1,0 +1,279 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lunmirror::api::Command;
+use target_core::target::config::{Mode, OnLinkLoss};
+
+/// Shows how a running lunmirror-target and its mirrors stand, and tells it what to do.
+#[derive(Debug, Parser)]
+#[command(name = "lunmirrorctl", version, after_help = AFTER_HELP)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub place: Place,
+
+    /// Print answers, and what goes wrong, as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// Where the target listens for us.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The target's admin socket [default: that of FILE, or /run/lunmirror/admin.sock]
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+
+    /// The target's configuration file, which says where its admin socket is
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Everything at a glance: roles, copies, links, lag, resyncs
+    Status {
+        /// Show it anew every so often, with progress bars of resyncs, until interrupted
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = interval)]
+        watch: Option<Duration>,
+    },
+
+    /// The way to each peer: addresses, heartbeats, and the array of connections
+    Peers,
+
+    /// What is served: sizes, stores, LUNs, mirrors
+    Volumes,
+
+    /// Why a volume's mirror stands as it does, and what can be done
+    Explain(Named),
+
+    #[command(flatten)]
+    Order(Order),
+
+    /// What the two nodes of a pair know each other by
+    #[command(subcommand)]
+    Secret(SecretAction),
+}
+
+/// What changes something.
+#[derive(Debug, Subcommand)]
+pub enum Order {
+    /// Become Primary: hosts use the volume here from now on
+    ///
+    /// The other node must have been demoted, or be unreachable. Writes that this copy received without those that
+    /// precede them are dropped and listed.
+    Promote {
+        #[command(flatten)]
+        named: Named,
+        /// Also with a copy that lacks acknowledged writes, which are lost then
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Become Secondary, once the peer has everything
+    Demote {
+        #[command(flatten)]
+        named: Named,
+        /// Also without the peer having everything; of two Primaries, give this one's writes up
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// When a host's write is done; until the target starts again, which reads its file
+    Mode {
+        #[command(flatten)]
+        named: Named,
+        #[arg(value_enum)]
+        mode: ModeWord,
+    },
+
+    /// What becomes of writes while the peer is away; until the target starts again, which reads its file
+    OnLinkLoss {
+        #[command(flatten)]
+        named: Named,
+        #[arg(value_enum)]
+        policy: PolicyWord,
+    },
+
+    /// How long a write may wait for the peer; until the target starts again, which reads its file
+    MaxStall {
+        #[command(flatten)]
+        named: Named,
+        /// Such as 500ms or 5s
+        #[arg(value_name = "TIME", value_parser = max_stall)]
+        time: Duration,
+    },
+
+    /// Send the peer nothing until resumed, as if the line were cut
+    Pause(Named),
+
+    /// Go on after a pause
+    Resume(Named),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// A mirrored volume, which stands for all of its group, or a group
+    #[arg(value_name = "VOLUME")]
+    pub name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretAction {
+    /// Write 32 random bytes, as 64 hexadecimal digits, to a new file of mode 0600
+    New {
+        /// For `secret_file` of the peer; the peer needs a copy of it
+        file: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeWord {
+    /// Written here and on the peer
+    Sync,
+    /// Written here, received by the peer
+    Memsync,
+    /// Written here
+    Async,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyWord {
+    /// Record that the peer lacks writes, then go on alone
+    Degrade,
+    /// Never acknowledge what the peer lacks: hold, then answer BUSY
+    Hold,
+}
+
+impl Order {
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Order::Promote { .. } => "promote",
+            Order::Demote { .. } => "demote",
+            Order::Mode { .. } => "mode",
+            Order::OnLinkLoss { .. } => "on-link-loss",
+            Order::MaxStall { .. } => "max-stall",
+            Order::Pause(_) => "pause",
+            Order::Resume(_) => "resume",
+        }
+    }
+
+    /// To which group, and what.
+    pub fn command(&self) -> (&str, Command) {
+        match self {
+            Order::Promote { named, force } => (&named.name, Command::Promote { force: *force }),
+            Order::Demote { named, force } => (&named.name, Command::Demote { force: *force }),
+            Order::Mode { named, mode } => (&named.name, Command::Mode((*mode).into())),
+            Order::OnLinkLoss { named, policy } => (&named.name, Command::OnLinkLoss((*policy).into())),
+            Order::MaxStall { named, time } => (&named.name, Command::MaxStall(*time)),
+            Order::Pause(named) => (&named.name, Command::Pause),
+            Order::Resume(named) => (&named.name, Command::Resume),
+        }
+    }
+}
+
+impl From<ModeWord> for Mode {
+    fn from(word: ModeWord) -> Mode {
+        match word {
+            ModeWord::Sync => Mode::Sync,
+            ModeWord::Memsync => Mode::Memsync,
+            ModeWord::Async => Mode::Async,
+        }
+    }
+}
+
+impl From<PolicyWord> for OnLinkLoss {
+    fn from(word: PolicyWord) -> OnLinkLoss {
+        match word {
+            PolicyWord::Degrade => OnLinkLoss::Degrade,
+            PolicyWord::Hold => OnLinkLoss::Hold,
+        }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), Duration::from_secs(3600))
+}
+
+/// The range of the configuration's `max_stall`.
+fn max_stall(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), Duration::from_secs(24 * 60 * 60))
+}
+
+fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}, as in 500ms or 5s"))?;
+    let shown = humantime::format_duration;
+    match (min..=max).contains(&time) {
+        true => Ok(time),
+        false => Err(format!("use {} to {}", shown(min), shown(max))),
+    }
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration file, 3 the target cannot be reached
+
+After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
+To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["lunmirrorctl"].into_iter().chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_ordered() {
+        for (line, command) in [
+            ("promote db", Command::Promote { force: false }),
+            ("promote --force db", Command::Promote { force: true }),
+            ("demote db --force", Command::Demote { force: true }),
+            ("mode db memsync", Command::Mode(Mode::Memsync)),
+            ("on-link-loss db hold", Command::OnLinkLoss(OnLinkLoss::Hold)),
+            ("max-stall db 2s", Command::MaxStall(Duration::from_secs(2))),
+            ("pause db", Command::Pause),
+            ("resume db --json", Command::Resume),
+        ] {
+            let arguments = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Action::Order(order) = arguments.action else { panic!("{line} is an order") };
+            assert_eq!(order.command(), ("db", command), "{line}");
+            assert!(line.split(' ').any(|word| word == order.verb()), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_socket_may_be_named_before_or_after() {
+        for line in ["--socket /x status", "status --socket /x", "status --watch --socket /x"] {
+            let arguments = parse(line).expect("it is sound");
+            assert_eq!(arguments.place.socket, Some(PathBuf::from("/x")), "{line}");
+        }
+        let watch = |line| match parse(line).expect("it is sound").action {
+            Action::Status { watch } => watch,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(watch("status"), None);
+        assert_eq!(watch("status --watch"), Some(Duration::from_secs(1)));
+        assert_eq!(watch("status --watch 500ms"), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn what_makes_no_sense() {
+        for line in ["", "mode db synch", "mode db", "promote", "max-stall db 5", "max-stall db 1ms", "secret new"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+        assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
+    }
+}
