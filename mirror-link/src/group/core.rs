@@ -38,26 +38,39 @@ pub(super) enum Notice {
     Marked { volume: VolumeIndex, kind: MarkKind, data: Bytes },
 }
 
-/// Collected under the lock, carried out without it. Most rounds fill one place of one or two of these.
+/// Collected under the lock, carried out without it.
 #[derive(Default)]
 pub(super) struct Batch {
+    /// There where it may be needed.
     pub session: Option<Arc<dyn PeerSession>>,
     pub sends: SmallVec<[(Slot, Message); 2]>,
     pub local: SmallVec<[(LocalIo, LocalAction); 2]>,
     pub hosts: SmallVec<[HostAnswer; 2]>,
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What no write in good order leads to.
+#[derive(Default)]
+pub(super) struct Rare {
     pub commands: Vec<CommandAnswer>,
     pub events: Vec<Event>,
     pub misbehaved: Vec<Misbehaviour>,
+    pub notices: bool,
     pub wakes: Wakes,
 }
 
-/// Who has something to do.
+/// Which tasks have something to do.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wakes {
-    pub notices: bool,
     pub records: bool,
     pub spills: bool,
     pub timer: bool,
+}
+
+impl Batch {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
 }
 
 impl Core {
@@ -99,13 +112,13 @@ impl Core {
             self.replica.end_turn(self.now);
             self.collect(batch);
         }
-        if !batch.sends.is_empty() || !batch.misbehaved.is_empty() {
+        if !batch.sends.is_empty() || batch.rare.is_some() {
             batch.session = self.session.as_ref().map(|(_, session)| session.clone());
         }
         let due = self.replica.poll_timeout();
         if due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed)) {
             self.armed = due;
-            batch.wakes.timer = true;
+            batch.rare().wakes.timer = true;
         }
         batch.local.is_empty()
     }
@@ -121,28 +134,28 @@ impl Core {
             Output::Send { slot, message } => batch.sends.push((slot, message)),
             Output::Local { io, action } => batch.local.push((io, action)),
             Output::Complete { op, result } => batch.hosts.extend(self.hosts.answer(op, result)),
-            Output::Answer { id, result } => batch.commands.extend(self.commands.answer(id, result)),
+            Output::Answer { id, result } => batch.rare().commands.extend(self.commands.answer(id, result)),
             Output::Store { write, record } => {
                 self.records.push(write, record);
-                batch.wakes.records = true;
+                batch.rare().wakes.records = true;
             }
             Output::Spill { seq, data } => self.spill(keepers::SpillOrder::Put(seq, data), batch),
             Output::Unspill { seq } => self.spill(keepers::SpillOrder::Get(seq), batch),
             Output::TrimSpill { upto } => self.spill(keepers::SpillOrder::Trim(upto), batch),
             Output::Standing(standing) => self.notify(Notice::Standing(standing), batch),
             Output::Marked { volume, kind, data } => self.notify(Notice::Marked { volume, kind, data }, batch),
-            Output::Event(event) => batch.events.push(event),
-            Output::Misbehaved(how) => batch.misbehaved.push(how),
+            Output::Event(event) => batch.rare().events.push(event),
+            Output::Misbehaved(how) => batch.rare().misbehaved.push(how),
         }
     }
 
     fn spill(&mut self, order: keepers::SpillOrder, batch: &mut Batch) {
         self.spills.push(order);
-        batch.wakes.spills = true;
+        batch.rare().wakes.spills = true;
     }
 
     fn notify(&mut self, notice: Notice, batch: &mut Batch) {
         self.notices.push_back(notice);
-        batch.wakes.notices = true;
+        batch.rare().notices = true;
     }
 }

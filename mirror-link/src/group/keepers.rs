@@ -36,7 +36,7 @@ impl Signals {
 
     /// The group is gone.
     pub fn end(&self) {
-        self.wake(Wakes { notices: false, records: true, spills: true, timer: true });
+        self.wake(Wakes { records: true, spills: true, timer: true });
     }
 }
 

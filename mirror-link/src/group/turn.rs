@@ -11,8 +11,8 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
-use super::core::{Batch, Core, Notice};
-use super::{Group, events, zeroes};
+use super::core::{Batch, Core, Notice, Rare};
+use super::{Group, PeerSession, events, zeroes};
 use crate::block::{BlockError, Eventually};
 use crate::extent::Extent;
 use crate::ids::VolumeIndex;
@@ -59,26 +59,37 @@ impl Group {
 
     /// What goes to the peer first, local work last: the peer works at the same time.
     fn carry_out(self: &Arc<Self>, batch: &mut Batch, answered: &mut Answered) {
-        if let Some(session) = batch.session.take() {
-            batch.sends.drain(..).for_each(|(slot, message)| session.send(slot, message));
-            batch.misbehaved.drain(..).for_each(|how| self.misbehaved(&*session, &how));
+        let session = batch.session.take();
+        for (slot, message) in batch.sends.drain(..) {
+            // Without a session nobody is there to be told.
+            if let Some(session) = &session {
+                session.send(slot, message);
+            }
         }
-        // Nobody is there to be told.
-        batch.sends.clear();
-        batch.misbehaved.clear();
-        let wakes = std::mem::take(&mut batch.wakes);
-        if wakes.notices {
-            self.tell_observer();
+        if let Some(rare) = batch.rare.take() {
+            self.carry_out_rare(*rare, session.as_deref());
         }
-        self.signals.wake(wakes);
-        batch.events.drain(..).for_each(|event| events::log(&self.config.name, &self.config.peer, &event));
-        // Whoever no longer waits needs no answer.
         batch.hosts.drain(..).for_each(|(host, result)| _ = host.send(result));
-        batch.commands.drain(..).for_each(|(operator, result)| _ = operator.send(result));
         for (io, action) in batch.local.drain(..) {
             if let Some(result) = self.carry_out_local(io, action) {
                 answered.push((io, result));
             }
+        }
+    }
+
+    #[cold]
+    fn carry_out_rare(&self, rare: Rare, session: Option<&dyn PeerSession>) {
+        if rare.notices {
+            self.tell_observer();
+        }
+        self.signals.wake(rare.wakes);
+        let (group, peer) = (&self.config.name, &self.config.peer);
+        rare.events.iter().for_each(|event| events::log(group, peer, event));
+        // Whoever no longer waits needs no answer.
+        rare.commands.into_iter().for_each(|(operator, result)| _ = operator.send(result));
+        for how in rare.misbehaved {
+            tracing::error!(%group, %peer, %how, "the peer broke the protocol; its session is ended. Do both run the same version?");
+            session.into_iter().for_each(|session| session.misbehaved(&how.to_string()));
         }
     }
 
@@ -122,11 +133,5 @@ impl Group {
                 Some(Notice::Marked { volume, kind, data }) => self.observer.marked(volume, kind, data),
             }
         }
-    }
-
-    fn misbehaved(&self, session: &dyn super::PeerSession, how: &crate::replica::io::Misbehaviour) {
-        let (group, peer) = (&self.config.name, &self.config.peer);
-        tracing::error!(%group, %peer, %how, "the peer broke the protocol; its session is ended. Do both nodes run the same version?");
-        session.misbehaved(&how.to_string());
     }
 }

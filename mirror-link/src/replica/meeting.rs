@@ -48,6 +48,10 @@ impl Meeting {
         self.is_up() && matches!(verdict, Some(Verdict::SplitBrain | Verdict::Refuse(_)))
     }
 
+    pub fn is_split(&self) -> bool {
+        self.is_up() && matches!(&self.decision, Some(Decision { verdict: Verdict::SplitBrain, .. }))
+    }
+
     /// We are to take the peer's stream.
     pub fn is_receiving(&self) -> bool {
         self.is_up() && self.streams(Side::Theirs)

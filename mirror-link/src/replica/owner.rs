@@ -309,13 +309,14 @@ impl Owner {
         self.pump(cx);
     }
 
-    /// A write that came to nothing here: nothing for the peer, or what it has is made like ours.
+    /// A write that failed here may have changed some of its blocks: the peer is made like us, whatever it got of it.
     fn void(&mut self, seq: u64) {
         let Some(entry) = self.ring.get_mut(seq) else { return };
-        let (sent, place) = (entry.slot.is_some(), entry.op.place());
-        if !sent && entry.place == Place::Memory {
+        let place = entry.op.place();
+        if entry.slot.is_none() && entry.place == Place::Memory {
             entry.op = Op::Void;
-        } else if let Some((volume, range)) = place {
+        }
+        if let Some((volume, range)) = place {
             self.set_dirty(volume, range);
         }
     }

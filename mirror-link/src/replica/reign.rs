@@ -163,7 +163,10 @@ impl Replica {
     /// Become owner under a new epoch, once that is on record.
     pub(super) fn ascend(&mut self, now: Instant) {
         let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
-        self.epoch = OwnerEpoch(self.epoch.max(self.receiver.epoch()).max(theirs).0 + 1);
+        let known = self.epoch.max(self.receiver.epoch()).max(theirs).0;
+        // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
+        let odd = u64::from(self.node < self.config.peer);
+        self.epoch = OwnerEpoch(known + if (known + 1) % 2 == odd { 1 } else { 2 });
         self.position = None;
         match &mut self.pending {
             Some(pending) => pending.what = What::Ascending,
@@ -219,6 +222,11 @@ impl Replica {
             return self.refuse(id, Refusal::Busy);
         }
         if self.role == Role::Secondary {
+            if force && self.meeting.is_split() {
+                self.give_way();
+                self.store_as(true, Then::Answer(id));
+                return self.greet_again(now);
+            }
             return self.answer(id, Ok(vec!["it is Secondary already".into()]));
         }
         if self.owner.is_none() {
@@ -252,13 +260,24 @@ impl Replica {
     }
 
     fn finish_demotion(&mut self, now: Instant) {
-        let Some(Pending { id, .. }) = self.pending.take() else { return };
+        let Some(Pending { id, what, .. }) = self.pending.take() else { return };
+        let is_split = self.meeting.is_split();
         self.step_down(now);
+        if is_split && what == (What::Demoting { force: true }) {
+            self.give_way();
+        }
         match id {
             Some(id) => self.store_as(true, Then::Answer(id)),
             None => self.store_as(true, Then::Nothing),
         }
         self.greet_again(now);
+    }
+
+    /// The operator's way out of a split brain: this copy is the one that is overwritten.
+    fn give_way(&mut self) {
+        self.generation = Generation::NONE;
+        self.history.clear();
+        self.set_disk(DiskState::Outdated);
     }
 
     fn end(&mut self, now: Instant, id: CommandId) {
@@ -301,7 +320,7 @@ impl Replica {
         match pending.what {
             What::Promoting if self.receiver.is_quiet() => self.ascend_from_replica(now),
             What::Demoting { .. } if is_idle && lag == 0 && established => self.finish_demotion(now),
-            What::Demoting { force: true } if is_late => self.finish_demotion(now),
+            What::Demoting { force: true } if is_late || self.meeting.is_split() => self.finish_demotion(now),
             What::Demoting { force: false } if is_late => {
                 let why = match established {
                     true => format!("hosts' writes did not end, and {lag} bytes are not with the peer yet"),
