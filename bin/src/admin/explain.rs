@@ -65,10 +65,12 @@ impl View<'_> {
 
     fn link(&self) -> String {
         let GroupReport { peer, status, .. } = self.group;
+        let owner = status.role == Role::Primary;
         match status.link {
             LinkState::Down => format!("There is no session with {peer}."),
             LinkState::Meeting => format!("A session with {peer} begins: the two compare what they have."),
-            LinkState::Replaying => format!("What was queued is on its way to {peer}, in order."),
+            LinkState::Replaying if owner => format!("What was queued is on its way to {peer}, in order."),
+            LinkState::Replaying => format!("What was queued at {peer} is on its way here, in order."),
             LinkState::Resyncing => match &status.resync {
                 Some(resync) => format!(
                     "A resync is under way: {} of {} are left{}.",
@@ -78,9 +80,10 @@ impl View<'_> {
                 ),
                 None => "A resync is under way.".to_owned(),
             },
-            LinkState::Established => format!("Every write goes to {peer} as it comes."),
+            LinkState::Established if owner => format!("Every write goes to {peer} as it comes."),
+            LinkState::Established => format!("Every write comes here from {peer} as it is made."),
             LinkState::Paused => "The operator paused it: writes are queued as if the line were cut.".to_owned(),
-            LinkState::Refused => format!("The two nodes refuse to be a pair as they are: nothing goes to {peer}."),
+            LinkState::Refused => "The two nodes refuse to be a pair as they are: nothing is sent.".to_owned(),
         }
     }
 
@@ -228,6 +231,24 @@ Mode sync: a write is done when it is written here and on b.",
     }
 
     #[test]
+    fn following() {
+        assert_explained(
+            GroupStatus {
+                role: Role::Secondary,
+                standing: Standing::Standby,
+                peer_role: Some(Role::Primary),
+                ..testing::group().status
+            },
+            &testing::peer(),
+            "\
+a is Secondary of db: it follows, and tells hosts that this path is in standby.
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Primary and its copy UpToDate.
+Every write comes here from b as it is made.",
+        );
+    }
+
+    #[test]
     fn alone() {
         let down = PeerStatus {
             phase: Phase::Down,
@@ -320,7 +341,7 @@ When they last met, row 8 of the table decided: b has moved on; everything is se
 a is Primary of db and serves it (epoch 3).
 The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
 b is Primary and its copy UpToDate.
-The two nodes refuse to be a pair as they are: nothing goes to b.
+The two nodes refuse to be a pair as they are: nothing is sent.
 on_link_loss hold: no write is acknowledged that b lacks; each waits for max_stall and is then answered BUSY.
 When they last met, row 9 of the table decided: both have moved on: split brain.
 Split brain: choose the copy to keep. On the other node, whose writes since are given up: lunmirrorctl demote db --force.",
