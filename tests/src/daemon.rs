@@ -261,7 +261,7 @@ fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) {
 }
 
 /// `$LUNMIRROR_TARGET`, or what cargo builds now, once for all scenarios of a process.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| match std::env::var_os("LUNMIRROR_TARGET") {
         Some(given) => PathBuf::from(given),
@@ -272,7 +272,14 @@ fn program() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(crate::source::project()).args(["build", "--bin", "lunmirror-target", "--message-format=json"]);
+    command.current_dir(crate::source::project()).args([
+        "build",
+        "--bin",
+        "lunmirror-target",
+        "--bin",
+        "lunmirrorctl",
+        "--message-format=json",
+    ]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

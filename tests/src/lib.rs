@@ -10,6 +10,7 @@ pub mod limits;
 pub mod line;
 pub mod live;
 pub mod ordeal;
+pub mod pair;
 pub mod pdus;
 pub mod random;
 pub mod source;

@@ -18,7 +18,7 @@ use super::planted::{Fault, Planted};
 use crate::config::{QueueBounds, VolumeSpec};
 use crate::extent::Extent;
 use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
-use crate::wire::message::{Ack, Begin, Credit, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
+use crate::wire::message::{Ack, Begin, Credit, FAILED_MAX, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
 
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -249,6 +249,8 @@ impl Receiver {
         self.ack_owed = true;
         if failed {
             self.failed.push(seq);
+            // An Ack can't list more: nothing more is applied, and so nothing is acknowledged that is not there.
+            self.gated |= self.failed.len() >= FAILED_MAX;
         }
         while let Some(Some(Entry { state: State::Applied, .. })) = self.window.front() {
             self.window.pop_front();

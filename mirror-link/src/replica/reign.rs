@@ -162,6 +162,9 @@ impl Replica {
 
     /// Become owner under a new epoch, once that is on record.
     pub(super) fn ascend(&mut self, now: Instant) {
+        if self.generation == Generation::NONE {
+            self.draw_generation();
+        }
         let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
         let known = self.epoch.max(self.receiver.epoch()).max(theirs).0;
         // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
