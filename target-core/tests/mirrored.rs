@@ -4,7 +4,7 @@ mod pair;
 
 use mirror_link::replica::io::Command;
 use pair::{Answer, BLOCK, GOOD, Line, Node};
-use target_core::target::config::{Mode, OnLinkLoss};
+use target_core::target::config::{Mode, OnLinkLoss, Role};
 
 const SERIAL: [u8; 6] = [0x12, 1, 0x80, 0, 255, 0];
 const DESIGNATORS: [u8; 6] = [0x12, 1, 0x83, 0, 255, 0];
@@ -150,6 +150,7 @@ async fn a_promoted_node_serves_what_was_written_under_the_same_reservation() {
     assert_eq!(host.send(&[0; 6], &[]).await, Answer::Check(6, 0x2A, 6));
     assert_eq!(host.send(&cdb10(0x2A, 0, 0, 8), &data(8, 1)).await, STANDBY);
     let at_beta = beta.session("host");
+    beta.hears_of(Role::Secondary).await;
     beta.group().command(Command::Promote { force: false }).await.expect("it is up to date");
     assert_eq!(at_beta.ready().await, GOOD);
     assert_eq!(at_beta.send(&cdb10(0x28, 0, 0, 8), &[]).await, Answer::Good(data(8, 9).into()));

@@ -107,6 +107,11 @@ impl Node {
         &self.catalog.groups()[GROUP]
     }
 
+    /// The peer's role, as this node knows it.
+    pub async fn hears_of(&self, role: Role) {
+        eventually(|| self.group().status().peer_role == Some(role), || format!("{:?}", self.group().status())).await;
+    }
+
     fn local(&self, volume: &str) -> &Arc<dyn BlockDevice> {
         &self.catalog.volumes().find(|each| &*each.name == volume).expect("it is there").local
     }
@@ -253,14 +258,18 @@ impl Line {
             let owner = if a.role == Role::Primary { &a } else { &b };
             [&a, &b].iter().all(|end| end.link == LinkState::Established) && owner.applied_upto >= owner.seq
         };
-        for _ in 0..2000 {
-            if is_settled() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("not alike within 10 s: {:?} {:?}", self.ends[0].status(), self.ends[1].status());
+        eventually(is_settled, || format!("{:?} {:?}", self.ends[0].status(), self.ends[1].status())).await;
     }
+}
+
+async fn eventually(holds: impl Fn() -> bool, found: impl Fn() -> String) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within 10 s; at last: {}", found());
 }
 
 async fn carry(mut messages: mpsc::UnboundedReceiver<Message>, to: Arc<Group>, id: SessionId) {
