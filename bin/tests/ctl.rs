@@ -1,11 +1,13 @@
 //! `lunmirrorctl` as an operator meets it: against a running target, and against none.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
-use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Target, ctl, json, text};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,43 +23,17 @@ targets:
   iqn.2026-11.net.example:store: { initiators: [\"*\"], luns: { 0: db } }
 ";
 
-fn ctl(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lunmirrorctl"));
-    command.current_dir(directory).args(arguments).output().expect("the program runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("it speaks UTF-8")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
 /// A target in a directory of its own, that serves.
-struct Target {
+struct Served {
     directory: TempDir,
-    child: Child,
+    target: Target,
 }
 
-impl Target {
-    fn start() -> Target {
+impl Served {
+    fn start() -> Served {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("c.yaml");
-        fs::write(&file, CONFIG).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lunmirror-target"));
-        command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").arg("-c").arg(&file);
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let serves = lines.any(|line| line.expect("it speaks UTF-8").contains("serving"));
-        assert!(serves, "it ended without serving");
-        // Or it would wait for somebody to read on.
-        std::thread::spawn(move || lines.for_each(drop));
-        Target { directory, child }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
+        let target = Target::start(directory.path(), "c.yaml", CONFIG);
+        Served { directory, target }
     }
 
     fn ctl(&self, arguments: &[&str]) -> Output {
@@ -65,41 +41,33 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        // Ended already, in a test that ends it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn it_shows_what_is_served() {
-    let target = Target::start();
-    let status = target.ctl(&["status"]);
+    let served = Served::start();
+    let status = served.ctl(&["status"]);
     assert_eq!((status.status.code(), text(&status.stderr)), (Some(0), String::new()));
     assert!(text(&status.stdout).starts_with("alpha, lunmirror "), "{status:?}");
     assert!(text(&status.stdout).contains("\nno volume is mirrored\n"), "{status:?}");
 
-    let volumes = target.ctl(&["volumes", "--json"]);
+    let volumes = served.ctl(&["volumes", "--json"]);
     let db = &json(&volumes)[0];
     assert_eq!((&db["name"], &db["capacity_bytes"]), (&Value::from("db"), &Value::from(1 << 20)));
     assert_eq!(db["luns"][0]["target"], "iqn.2026-11.net.example:store");
-    let socket = target.directory.path().join("run/admin.sock");
+    let socket = served.directory.path().join("run/admin.sock");
     let by_socket = ctl(Path::new("/"), &["peers", "--socket", socket.to_str().expect("a path in UTF-8")]);
     assert_eq!(text(&by_socket.stdout), "there are no peers\n");
 }
 
 #[test]
 fn a_refusal_is_exit_status_1() {
-    let target = Target::start();
-    let refused = target.ctl(&["promote", "db"]);
+    let served = Served::start();
+    let refused = served.ctl(&["promote", "db"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(
         text(&refused.stderr),
         "volume db is not mirrored\n    remedy: no volume is mirrored here: see mirror in conf/full.yaml\n"
     );
-    let refused = target.ctl(&["--json", "explain", "bd"]);
+    let refused = served.ctl(&["--json", "explain", "bd"]);
     assert_eq!((refused.status.code(), text(&refused.stderr)), (Some(1), String::new()));
     assert_eq!(json(&refused)["error"], "there is no volume nor group bd");
 }
@@ -133,40 +101,40 @@ fn nobody_there_is_exit_status_3() {
 
 #[test]
 fn the_socket_goes_with_the_target() {
-    let mut target = Target::start();
-    let socket = target.directory.path().join("run/admin.sock");
+    let mut served = Served::start();
+    let socket = served.directory.path().join("run/admin.sock");
     assert!(socket.exists());
-    target.signal(Signal::TERM);
-    assert!(target.child.wait().expect("it is our child").success());
+    served.target.signal(Signal::TERM);
+    assert!(served.target.child.wait().expect("it is our child").success());
     assert!(!socket.exists());
-    assert_eq!(target.ctl(&["status"]).status.code(), Some(3));
+    assert_eq!(served.ctl(&["status"]).status.code(), Some(3));
 }
 
 #[test]
 fn a_second_target_does_not_take_the_first_ones_socket() {
-    let target = Target::start();
-    let other = fs::read_to_string(target.directory.path().join("c.yaml")).expect("read");
-    let file = target.directory.path().join("d.yaml");
+    let served = Served::start();
+    let other = fs::read_to_string(served.directory.path().join("c.yaml")).expect("read");
+    let file = served.directory.path().join("d.yaml");
     fs::write(&file, other.replace("state_dir: state", "state_dir: other")).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_lunmirror-target"));
     let output = command.env_remove("RUST_LOG").arg("-c").arg(&file).output().expect("the program runs");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("another process answers there"), "{output:?}");
-    assert_eq!(target.ctl(&["status"]).status.code(), Some(0), "the first goes on");
+    assert_eq!(served.ctl(&["status"]).status.code(), Some(0), "the first goes on");
 }
 
 #[test]
 fn a_reload_moves_the_socket() {
-    let target = Target::start();
-    let (file, moved) = (target.directory.path().join("c.yaml"), target.directory.path().join("run/other.sock"));
+    let served = Served::start();
+    let (file, moved) = (served.directory.path().join("c.yaml"), served.directory.path().join("run/other.sock"));
     fs::write(&file, CONFIG.replace("admin.sock", "other.sock")).expect("written");
-    target.signal(Signal::HUP);
+    served.target.signal(Signal::HUP);
     let patience = std::time::Instant::now();
-    while !moved.exists() || target.directory.path().join("run/admin.sock").exists() {
+    while !moved.exists() || served.directory.path().join("run/admin.sock").exists() {
         assert!(patience.elapsed().as_secs() < 20, "the socket was not moved");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(target.ctl(&["status"]).status.code(), Some(0));
+    assert_eq!(served.ctl(&["status"]).status.code(), Some(0));
 }
 
 #[test]
@@ -184,9 +152,9 @@ fn a_new_secret_overwrites_nothing() {
 
 #[test]
 fn who_has_read_enough_is_no_failure() {
-    let target = Target::start();
+    let served = Served::start();
     let mut command = Command::new("sh");
-    command.current_dir(target.directory.path()).args(["-c", "\"$0\" -c c.yaml --json status | head -c 1; true"]);
+    command.current_dir(served.directory.path()).args(["-c", "\"$0\" -c c.yaml --json status | head -c 1; true"]);
     let output = command.arg(env!("CARGO_BIN_EXE_lunmirrorctl")).output().expect("a shell");
     assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("{", ""));
 }

@@ -179,7 +179,7 @@ impl View<'_> {
             (LinkState::Refused, _) => {
                 Some("See the log of both nodes; nothing is sent until one of them changes.".into())
             }
-            (LinkState::Down, Role::Secondary) if status.disk == DiskState::UpToDate => {
+            (LinkState::Down, Role::Secondary) if may_serve(status.disk) => {
                 Some(format!("If {peer} is lost for good, hosts go on here after: lunmirrorctl promote {name}."))
             }
             (LinkState::Down, Role::Secondary) => Some(format!(
@@ -189,6 +189,11 @@ impl View<'_> {
             _ => None,
         }
     }
+}
+
+/// Without force.
+fn may_serve(disk: DiskState) -> bool {
+    matches!(disk, DiskState::UpToDate | DiskState::Consistent)
 }
 
 /// With a full stop.
@@ -278,6 +283,7 @@ If a were lost now, b would lack 3 MiB of acknowledged writes, the last 1m 15s."
             GroupStatus {
                 role: Role::Secondary,
                 standing: Standing::Standby,
+                disk: DiskState::Consistent,
                 peer_role: Some(Role::Primary),
                 peer_disk: Some(DiskState::UpToDate),
                 ..status
@@ -285,7 +291,7 @@ If a were lost now, b would lack 3 MiB of acknowledged writes, the last 1m 15s."
             &down,
             "\
 a is Secondary of db: it follows, and tells hosts that this path is in standby.
-The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+The copy of a is Consistent: it is whole, of some moment; whether writes were acknowledged since is not known.
 b is Primary and its copy UpToDate when it was last heard.
 There is no session with b.
 Nothing is heard from b: neither heartbeat nor connection. Last: connection refused.

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use lunmirror::api::{Command, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX};
+use lunmirror::api::{Command, DiskState, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX};
 use serde::Serialize;
 use target_core::mirror::Refusal;
 use tokio::time::timeout;
@@ -139,6 +139,9 @@ fn no_such_group(target: &dyn Target, name: &str) -> Refused {
 fn remedy(refusal: &Refusal, group: &GroupReport) -> String {
     let GroupReport { name, peer, .. } = group;
     match refusal {
+        Refusal::Disk(DiskState::Failed, _) => {
+            format!("mend its device, start the target again, wait for the resync from {peer}")
+        }
         Refusal::Disk(..) => format!(
             "wait for the resync from {peer}; if {peer} is lost and this copy must do: lunmirrorctl promote {name} --force"
         ),

@@ -37,6 +37,9 @@ pub struct Place {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Everything at a glance: roles, copies, links, lag, resyncs
+    ///
+    /// LAG is what would be lost with the Primary, as this node knows it. A MODE in parentheses is what a Secondary would
+    /// use if it were promoted: the Primary's counts.
     Status {
         /// Show it anew every so often, with progress bars of resyncs, until interrupted
         #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s", value_parser = interval)]

@@ -42,7 +42,7 @@ fn groups(groups: &[GroupReport]) -> Table {
             group.peer.clone(),
             status.peer_disk.map_or_else(|| "unknown".to_owned(), |disk| format!("{disk:?}")),
             word(status.link),
-            word(status.mode),
+            mode(group),
             lag(group),
             queue(&status.queue),
         ]);
@@ -55,6 +55,15 @@ fn title(group: &GroupReport) -> String {
     match group.volumes.as_slice() {
         [only] if *only == group.name => group.name.clone(),
         volumes => format!("{} ({})", group.name, volumes.join(" ")),
+    }
+}
+
+/// The Primary's counts; a Secondary's is what it would be if it were promoted.
+fn mode(group: &GroupReport) -> String {
+    let mode = word(group.status.mode);
+    match group.status.role {
+        Role::Primary => mode,
+        Role::Secondary => format!("({mode})"),
     }
 }
 
@@ -252,11 +261,11 @@ fn mirror(node: &NodeStatus, volume: &VolumeStatus) -> String {
     let Some(group) = group else { return "-".to_owned() };
     let status = &group.status;
     let way = match status.role {
-        Role::Primary => "to",
-        Role::Secondary => "from",
+        Role::Primary => format!("{} to", word(status.mode)),
+        Role::Secondary => "from".to_owned(),
     };
     let shared = if group.name == volume.name { String::new() } else { format!(", group {}", group.name) };
-    format!("{:?}, {} {way} {}{shared}", status.role, word(status.mode), group.peer)
+    format!("{:?}, {way} {}{shared}", status.role, group.peer)
 }
 
 /// How a group stands after a command, in one line.
