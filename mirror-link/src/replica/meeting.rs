@@ -308,6 +308,11 @@ impl Replica {
             Ok(fresh) => fresh,
             Err(how) => return self.outputs.push_back(Output::Misbehaved(how)),
         };
+        if fresh {
+            // Local work of the former stream still ends, and counts for nothing in this one.
+            self.run = self.run.wrapping_add(1);
+            self.flushes.clear();
+        }
         let new_epoch = self.epoch != begin.epoch;
         self.epoch = begin.epoch;
         if begin.resync && fresh && self.disk != DiskState::Failed {

@@ -62,6 +62,8 @@ pub(super) struct Owner {
     pub resync: Option<Resync>,
     pub(super) resync_reads: usize,
     pub resync_retry: Option<Instant>,
+    /// Read for the resync and not applied by the peer: what hosts write there comes after them. At most what the queue holds.
+    pub(super) copies: Vec<Copied>,
     pub(super) fetching: usize,
     pub(super) ever_spilled: bool,
     /// The last of each kind, for the peer that comes back: at most [`crate::wire::message::MARK_MAX`] each.
@@ -117,6 +119,15 @@ struct WaitingRead {
     waits_for: SmallVec<[u64; 4]>,
 }
 
+/// A resync's copy: its number, its volume, its blocks from `start` to before `end`.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub seq: u64,
+    volume: VolumeIndex,
+    start: u64,
+    end: u64,
+}
+
 /// A change as the wire, the local device and the queue see it.
 struct Work {
     volume: VolumeIndex,
@@ -152,6 +163,7 @@ impl Owner {
             resync: None,
             resync_reads: 0,
             resync_retry: None,
+            copies: Vec::new(),
             fetching: 0,
             ever_spilled: false,
             marks: BTreeMap::new(),
@@ -248,6 +260,9 @@ impl Owner {
                 waits_for.push(other.seq);
             }
         }
+        let overlaps = |copy: &&Copied| copy.volume == work.volume && copy.start < work.end && work.start < copy.end;
+        let copies = self.copies.iter().filter(overlaps).map(|copy| WriteSeq(copy.seq));
+        odep.extend(copies.filter(|copy| copy.0 > after));
         if odep.len() > ODEP_MAX {
             odep.sort_unstable();
             let folded = odep.len() - ODEP_MAX;
@@ -394,6 +409,12 @@ impl Owner {
                         .get(dep.0)
                         .is_none_or(|before| before.odep.iter().all(|dep| dep.0 <= self.peer.received_upto))
             })
+    }
+
+    /// A resync's copy is read: from now on its place in the order is all that it needs.
+    pub(super) fn remember_copy(&mut self, at: usize) {
+        let Active { seq, volume, start, end, .. } = self.active[at];
+        self.copies.push(Copied { seq, volume, start, end });
     }
 
     /// It has its answer, and the order remembers that.

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::dirty::PIECE_BYTES;
 use super::io::{Event, Found, Misbehaviour, Output};
 use super::owner::{Context, Owner, PeerView};
 use super::planted::Fault;
@@ -130,6 +131,7 @@ impl Owner {
                 entry.place = Place::Memory;
             }
         }
+        self.copies.clear();
         self.fetching = 0;
         if std::mem::take(&mut self.ever_spilled) {
             cx.out.push_back(Output::TrimSpill { upto: WriteSeq(self.ring.next() - 1) });
@@ -316,6 +318,9 @@ impl Owner {
 
     fn mark_applied(&mut self, seq: u64) {
         let place = self.ring.applied(seq).and_then(|op| op.place());
+        if !self.copies.is_empty() {
+            self.copies.retain(|copy| copy.seq != seq);
+        }
         if let Some((volume, range)) = place {
             let capacity = self.volumes[usize::from(volume.0)].capacity;
             if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
@@ -363,7 +368,9 @@ impl Owner {
     }
 
     fn has_room_for_resync(&self) -> bool {
-        self.ring.memory_bytes + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
+        // What the reads under way will find is not in memory yet, and will be.
+        let coming = self.resync_reads as u64 * RESYNC_PIECES * PIECE_BYTES;
+        self.ring.memory_bytes + coming + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
     }
 
     /// Planted: a copy that takes no part in the order.
@@ -394,6 +401,9 @@ impl Owner {
         if let Some(at) = self.active.iter().position(|active| active.seq == seq) {
             self.active[at].local = super::owner::Local::Done;
             self.release(cx, seq);
+            if self.ring.get(seq).is_some_and(|entry| entry.for_peer && !entry.applied) {
+                self.remember_copy(at);
+            }
             self.finish(cx, at, Ok(()));
         } else {
             self.ring.answered(seq, cx.now);
