@@ -21,5 +21,7 @@ pub mod ids;
 pub mod link;
 pub mod peer;
 pub mod replica;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 pub mod wire;

@@ -1,0 +1,146 @@
+//! I6: bounded memory, bounded waiting, and an end to all commotion.
+
+use super::Checker;
+use crate::replica::status::{GroupStatus, LinkState};
+use crate::sim::Time;
+use crate::sim::scenario::NAMES;
+use crate::sim::world::{Phase, WATCH, World};
+use crate::wire::message::Role;
+
+impl World {
+    /// The world's heartbeat: everything that time alone brings about.
+    pub(in crate::sim) fn watch(&mut self) {
+        self.after(WATCH, crate::sim::world::Event::Watch);
+        (0..2).for_each(|node| self.check_closed(node));
+        (0..2).for_each(|node| self.check_waiting(node));
+        self.check_pace();
+        self.oversee();
+        self.go_on();
+    }
+
+    /// What queues say they hold: as configured, and what hosts may have under way besides.
+    pub(super) fn check_memory(&mut self, node: usize) {
+        let Some(status) = self.nodes[node].status() else { return };
+        let (held, most) = (status.queue.memory_bytes, self.scenario.queue.memory + self.most_under_way() + PIECE);
+        if held > most {
+            self.violate(
+                Checker::Memory,
+                format!("{} holds {held} bytes, {most} at most were configured", NAMES[node]),
+            );
+        }
+    }
+
+    fn check_waiting(&mut self, node: usize) {
+        let longest = self.longest_wait();
+        let Some(process) = &self.nodes[node].process else { return };
+        let late = process.open.iter().find(|(_, open)| self.now > open.since + longest);
+        let text = late.map(|(op, open)| format!("{op:?} {:?} waits since {} ms", open.request, open.since / 1000));
+        if let Some(text) = text {
+            return self.violate(Checker::Answers, format!("at {}: {text}", NAMES[node]));
+        }
+        let late = process.commands.iter().find(|(_, (_, since))| self.now > since + COMMAND_MAX);
+        let text = late.map(|(id, (command, since))| format!("{id:?} {command:?} waits since {} ms", since / 1000));
+        if let Some(text) = text {
+            self.violate(Checker::Answers, format!("at {}: {text}", NAMES[node]));
+        }
+    }
+
+    /// `max_stall` (as long as it ever is), the detector's patience, and what devices and files take.
+    fn longest_wait(&self) -> Time {
+        let scenario = &self.scenario;
+        let slowest = scenario.disk.iter().chain([&scenario.store, &scenario.line]).map(|delay| delay.high).max();
+        let most: u64 = scenario.hosts.iter().map(|habits| habits.depth as u64).sum();
+        STALL_MAX + scenario.detection + (10 + 3 * most) * slowest.unwrap_or(0) + 3_000_000
+    }
+
+    fn check_pace(&mut self) {
+        let (turns, since) = self.pace;
+        if self.now < since + 1_000_000 {
+            return;
+        }
+        self.pace = (self.turns, self.now);
+        let pace = self.turns - turns;
+        if pace > TURNS_PER_SECOND_MAX {
+            self.violate(Checker::Pace, format!("{pace} turns in a second"));
+        }
+    }
+
+    fn go_on(&mut self) {
+        match self.phase {
+            Phase::Trouble if self.now > self.scenario.length => {
+                self.phase = Phase::Healing { since: self.now };
+                self.note(&[11], |_| "no more trouble".into());
+            }
+            Phase::Rest { .. } if self.is_quiet() => {
+                self.check_alike();
+                self.phase = Phase::Trouble;
+            }
+            Phase::Healing { since } => {
+                self.mend();
+                if self.now > since + LIFE {
+                    self.phase = Phase::Settling { since: self.now };
+                    self.note(&[12], |_| "hosts rest".into());
+                }
+            }
+            Phase::Settling { since } => {
+                self.mend();
+                if self.is_quiet() {
+                    self.check_alike();
+                    self.check_last_marks();
+                    self.phase = Phase::Over;
+                }
+                self.give_up_after(since);
+            }
+            Phase::Trouble | Phase::Rest { .. } | Phase::Over => (),
+        }
+    }
+
+    fn give_up_after(&mut self, since: Time) {
+        if self.now > since + SETTLE_MAX && self.phase != Phase::Over {
+            let [a, b] = [0, 1].map(|node| self.nodes[node].status().map_or("down".into(), told));
+            let idle = (self.hosts_are_idle(), self.nodes.each_ref().map(|node| node.disk.is_idle()));
+            let text = format!("after {} s: {a}; {b}; idle {idle:?}", SETTLE_MAX / 1_000_000);
+            self.violate(Checker::Settles, text);
+        }
+    }
+
+    /// The owner, where the pair says that it is one.
+    pub(super) fn together(&self) -> Option<usize> {
+        let established = |node: &usize| {
+            let Some(status) = self.nodes[*node].status() else { return false };
+            status.role == Role::Primary && status.link == LinkState::Established && self.nodes[*node].is_active()
+        };
+        (0..2).find(established)
+    }
+
+    /// Nothing is under way, and the owner says that everything is with its peer.
+    fn is_quiet(&self) -> bool {
+        let Some(status) = self.together().and_then(|owner| self.nodes[owner].status()) else { return false };
+        let done = status.applied_upto >= status.seq && status.queue.dirty_bytes == 0 && status.rpo.bytes == 0;
+        done && self.hosts_are_idle() && self.nodes.iter().all(|node| node.disk.is_idle())
+    }
+}
+
+fn told(status: &GroupStatus) -> String {
+    let GroupStatus { role, disk, standing, link, paused, seq, received_upto, applied_upto, rpo, queue, .. } = status;
+    let paused = if *paused { " paused" } else { "" };
+    let row = status.decision.as_ref().map_or(0, |decision| decision.row);
+    let (rpo, dirty, memory) = (rpo.bytes, queue.dirty_bytes, queue.memory_bytes);
+    format!(
+        "{role:?} {disk:?} {standing:?} {link:?}{paused} row {row} {seq}/{received_upto}/{applied_upto} rpo {rpo} dirty \
+         {dirty} memory {memory}"
+    )
+}
+
+/// One piece of a resync, however small the queue: 256 KiB, and what an entry costs.
+const PIECE: u64 = (256 << 10) + 256;
+/// The greatest `max_stall` that a scenario sets.
+const STALL_MAX: Time = 3_000_000;
+/// For an operator's command.
+const COMMAND_MAX: Time = 60_000_000;
+/// Far more than hosts can cause.
+const TURNS_PER_SECOND_MAX: u64 = 50_000;
+/// Hosts work for so long after everything is mended.
+const LIFE: Time = 500_000;
+/// For coming together, and for becoming quiet.
+const SETTLE_MAX: Time = 20_000_000;

@@ -1,0 +1,48 @@
+//! I4: one owner writes, in an epoch that is nobody else's and durable.
+
+use super::Checker;
+use crate::replica::io::{LocalAction, Standing};
+use crate::sim::disk::{ZEROES, stamps};
+use crate::sim::history::ReignIndex;
+use crate::sim::scenario::NAMES;
+use crate::sim::world::World;
+use crate::wire::message::Role;
+
+impl World {
+    /// While a node serves, nothing gets onto its disk but what its own hosts wrote in that reign.
+    pub(in crate::sim) fn check_one_writer(&mut self, node: usize, action: &LocalAction) {
+        let LocalAction::Write { data, extent, .. } = action else { return };
+        let Some(process) = &self.nodes[node].process else { return };
+        let Some(reign) = process.reign.filter(|_| process.standing == Standing::Active) else { return };
+        let foreign =
+            stamps(data).into_iter().find(|&stamp| stamp == ZEROES || self.history.write(stamp).reign != reign);
+        if let Some(stamp) = foreign {
+            let text = format!("{} reigns and writes {stamp} of another reign at {extent}", NAMES[node]);
+            self.violate(Checker::OneWriter, text);
+        }
+    }
+
+    pub(super) fn check_epoch(&mut self, reign: ReignIndex) {
+        let (new, former) = (&self.history.reigns[reign], &self.history.reigns[..reign]);
+        let own = former.iter().rev().find(|former| former.node == new.node);
+        if let Some(rival) = former.iter().position(|former| former.epoch == new.epoch) {
+            let text = format!("{} reigns in epoch {}, as reign {rival} did", NAMES[new.node], new.epoch);
+            return self.violate(Checker::OneWriter, text);
+        }
+        if own.is_some_and(|own| own.epoch > new.epoch) {
+            let text = format!("{} reigns in epoch {} after a later one", NAMES[new.node], new.epoch);
+            self.violate(Checker::OneWriter, text);
+        }
+    }
+
+    /// Hosts are served only once the record says who serves them.
+    pub(super) fn check_epoch_is_durable(&mut self, node: usize) {
+        let epoch = self.process(node).status.epoch;
+        let durable = self.nodes[node].store.durable.as_ref();
+        if durable.is_none_or(|record| record.epoch < epoch || record.role != Role::Primary) {
+            let found = durable.map(|record| (record.role, record.epoch));
+            let text = format!("{} serves in epoch {epoch}, its record says {found:?}", NAMES[node]);
+            self.violate(Checker::OneWriter, text);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What hosts did and saw, in the order in which it happened to them. The checkers know this and the disks' images.
+
+use std::collections::BTreeMap;
+
+use super::disk::{Image, Place, Stamp, ZEROES};
+use crate::block::BlockError;
+use crate::ids::{OwnerEpoch, VolumeIndex};
+use crate::wire::message::MarkKind;
+
+/// Counts everything that hosts can see begin or end, on whichever node: two moments tell which came first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Has not come yet.
+    pub const NEVER: Moment = Moment(u64::MAX);
+}
+
+/// A reign's place in [`History::reigns`].
+pub type ReignIndex = usize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Open,
+    Good,
+    Failed(BlockError),
+    /// Its node died first.
+    Lost,
+}
+
+/// What the mode promised when a write was acknowledged: what the peer has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Asynchronous, or the peer was durably recorded to be outdated.
+    Nothing,
+    Received,
+    Applied,
+    Durable,
+}
+
+/// What a host wrote. Zeroes carry no stamp: which write they are of is a matter of what is possible.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub stamp: Stamp,
+    pub reign: ReignIndex,
+    pub at: Place,
+    pub zeroes: bool,
+    /// FUA.
+    pub durable: bool,
+    pub issued: Moment,
+    pub ended: Moment,
+    pub outcome: Outcome,
+    pub promise: Promise,
+}
+
+impl Write {
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.at.lba..self.at.lba + self.at.blocks
+    }
+
+    pub fn covers(&self, volume: usize, block: usize) -> bool {
+        self.at.volume == volume && self.range().contains(&block)
+    }
+}
+
+/// One block of a completed read that showed a host's write: from then on the write has been seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub at: Moment,
+    pub stamp: Stamp,
+    pub volume: usize,
+    pub block: usize,
+    pub promise: Promise,
+}
+
+#[derive(Clone, Debug)]
+pub struct MarkWrite {
+    pub id: u64,
+    pub reign: ReignIndex,
+    pub key: MarkKey,
+    pub issued: Moment,
+    pub ended: Moment,
+    pub outcome: Outcome,
+    pub promise: Promise,
+}
+
+pub type MarkKey = (VolumeIndex, MarkKind);
+
+/// One node's time of serving hosts, in one epoch.
+#[derive(Clone, Debug)]
+pub struct Reign {
+    pub node: usize,
+    pub epoch: OwnerEpoch,
+    pub began: Moment,
+    pub ended: Moment,
+    /// What the hosts found.
+    pub base: Image,
+    /// Stamps of its writes, ascending.
+    pub writes: Vec<Stamp>,
+    pub seen: Vec<Seen>,
+    /// Bytes acknowledged and not known to be with the peer, as last reported.
+    pub rpo: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct History {
+    moment: u64,
+    /// `writes[stamp - 1]`.
+    pub writes: Vec<Write>,
+    /// Those of `writes` that are zeroes.
+    pub zeroes: Vec<Stamp>,
+    pub marks: Vec<MarkWrite>,
+    pub reigns: Vec<Reign>,
+    seen: BTreeMap<(Stamp, usize), ()>,
+}
+
+impl History {
+    pub fn moment(&mut self) -> Moment {
+        self.moment += 1;
+        Moment(self.moment)
+    }
+
+    /// Nothing newer than this has happened.
+    pub fn now(&self) -> Moment {
+        Moment(self.moment)
+    }
+
+    pub fn write(&self, stamp: Stamp) -> &Write {
+        &self.writes[stamp as usize - 1]
+    }
+
+    pub fn issue(&mut self, reign: ReignIndex, at: Place, zeroes: bool, durable: bool) -> Stamp {
+        let stamp = self.writes.len() as Stamp + 1;
+        let issued = self.moment();
+        self.writes.push(Write {
+            stamp,
+            reign,
+            at,
+            zeroes,
+            durable,
+            issued,
+            ended: Moment::NEVER,
+            outcome: Outcome::Open,
+            promise: Promise::Nothing,
+        });
+        self.reigns[reign].writes.push(stamp);
+        if zeroes {
+            self.zeroes.push(stamp);
+        }
+        stamp
+    }
+
+    pub fn end(&mut self, stamp: Stamp, outcome: Outcome, promise: Promise) {
+        let moment = self.moment();
+        let write = &mut self.writes[stamp as usize - 1];
+        (write.ended, write.outcome, write.promise) = (moment, outcome, promise);
+    }
+
+    pub fn issue_mark(&mut self, reign: ReignIndex, key: MarkKey) -> u64 {
+        let id = self.marks.len() as u64 + 1;
+        let issued = self.moment();
+        self.marks.push(MarkWrite {
+            id,
+            reign,
+            key,
+            issued,
+            ended: Moment::NEVER,
+            outcome: Outcome::Open,
+            promise: Promise::Nothing,
+        });
+        id
+    }
+
+    pub fn end_mark(&mut self, id: u64, outcome: Outcome, promise: Promise) {
+        let moment = self.moment();
+        let mark = &mut self.marks[id as usize - 1];
+        (mark.ended, mark.outcome, mark.promise) = (moment, outcome, promise);
+    }
+
+    /// A host has read these blocks.
+    pub fn saw(&mut self, reign: ReignIndex, read: Place, stamps: &[Stamp], promise: Promise) {
+        let at = self.moment();
+        for (block, &stamp) in (read.lba..).zip(stamps) {
+            let of_reign = stamp != ZEROES && self.write(stamp).reign == reign;
+            if of_reign && promise > Promise::Nothing && self.seen.insert((stamp, block), ()).is_none() {
+                self.reigns[reign].seen.push(Seen { at, stamp, volume: read.volume, block, promise });
+            }
+        }
+    }
+
+    pub fn begin_reign(&mut self, node: usize, epoch: OwnerEpoch, base: Image) -> ReignIndex {
+        let began = self.moment();
+        self.reigns.push(Reign {
+            node,
+            epoch,
+            began,
+            ended: Moment::NEVER,
+            base,
+            writes: Vec::new(),
+            seen: Vec::new(),
+            rpo: 0,
+        });
+        self.reigns.len() - 1
+    }
+
+    pub fn end_reign(&mut self, reign: ReignIndex) {
+        self.reigns[reign].ended = self.moment();
+    }
+
+    /// Every order allowed puts `w` before `u`: a copy that shows `w` in a block of both lacks `u`.
+    pub fn precedes(&self, w: &Write, u: &Write) -> bool {
+        w.ended < u.issued || w.reign < u.reign
+    }
+
+    /// The block shows `u`, or what need not precede it.
+    pub fn shows(&self, image: &Image, u: &Write, block: usize) -> bool {
+        let shown = image[u.at.volume][block];
+        if shown == u.stamp {
+            return true;
+        }
+        if shown != ZEROES {
+            return !self.precedes(self.write(shown), u);
+        }
+        let could_be = |z: &Write| z.covers(u.at.volume, block) && !self.precedes(z, u);
+        self.zeroes.iter().any(|&stamp| could_be(self.write(stamp)))
+    }
+
+    /// Blocks of `u` that show what precedes it.
+    pub fn lacks(&self, image: &Image, u: &Write) -> Option<usize> {
+        u.range().find(|&block| !self.shows(image, u, block))
+    }
+}

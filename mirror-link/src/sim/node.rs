@@ -1,0 +1,116 @@
+//! One node: a replica, and what it works with.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::Time;
+use super::disk::{Disk, Place, Stamp};
+use super::history::{MarkKey, Moment, ReignIndex};
+use super::net::SessionIndex;
+use super::store::{Spill, Store};
+use crate::ids::Instance;
+use crate::replica::Replica;
+use crate::replica::io::{Command, CommandId, HostOp, Standing};
+use crate::replica::status::GroupStatus;
+use crate::wire::message::DiskState;
+
+/// A host's request that is not answered.
+#[derive(Clone, Debug)]
+pub struct Open {
+    pub host: usize,
+    pub since: Time,
+    pub request: Request,
+}
+
+#[derive(Clone, Debug)]
+pub enum Request {
+    Write(Stamp),
+    /// Writes acknowledged before are to be on the medium.
+    Flush {
+        reign: ReignIndex,
+        volume: usize,
+        issued: Moment,
+    },
+    Mark(u64),
+    Read {
+        reign: ReignIndex,
+        at: Place,
+        stamps: Vec<Stamp>,
+    },
+}
+
+/// A process at work.
+#[derive(Debug)]
+pub struct Process {
+    pub replica: Replica,
+    pub instance: Instance,
+    /// As it was when the last turn ended.
+    pub status: GroupStatus,
+    pub standing: Standing,
+    pub armed: Option<Time>,
+    pub session: Option<SessionIndex>,
+    pub reign: Option<ReignIndex>,
+    pub open: BTreeMap<HostOp, Open>,
+    pub commands: BTreeMap<CommandId, (Command, Time)>,
+    /// The last of each kind, as told to the logical unit or by it.
+    pub marks: BTreeMap<MarkKey, u64>,
+}
+
+impl Process {
+    pub fn new(replica: Replica, instance: Instance, now: Instant) -> Process {
+        Process {
+            status: replica.status(now),
+            replica,
+            instance,
+            standing: Standing::Waiting,
+            armed: None,
+            session: None,
+            reign: None,
+            open: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            marks: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Node {
+    /// `None`: it does not run.
+    pub process: Option<Process>,
+    /// Counts its processes: what belongs to a former one is of no interest.
+    pub incarnation: u32,
+    pub disk: Disk,
+    pub store: Store,
+    pub spill: Spill,
+    /// When its last process, and its disk's cache, were lost.
+    pub restarted: Moment,
+    pub lost_power: Moment,
+    /// When its copy was last known to be whole beside the other's: whatever was acknowledged until then is here.
+    pub whole: Moment,
+    /// What it last said of its copy as a replica.
+    pub copy: Option<DiskState>,
+}
+
+impl Node {
+    pub fn new(volumes: &[u64]) -> Node {
+        Node {
+            process: None,
+            incarnation: 0,
+            disk: Disk::new(volumes),
+            store: Store::default(),
+            spill: Spill::default(),
+            restarted: Moment(0),
+            lost_power: Moment(0),
+            whole: Moment(0),
+            copy: None,
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.standing == Standing::Active)
+    }
+
+    pub fn status(&self) -> Option<&GroupStatus> {
+        self.process.as_ref().map(|process| &process.status)
+    }
+}

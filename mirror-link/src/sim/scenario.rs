@@ -1,0 +1,203 @@
+//! What one seed plays: the pair's configuration, how its parts behave, and which troubles come. Each seed leaves some
+//! troubles out, so that those that remain come thick.
+
+use std::time::Duration;
+
+use super::rng::Rng;
+use super::{Time, disk};
+use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::extent::BlockCount;
+use crate::replica::planted::Fault;
+use crate::wire::message::Role;
+
+/// What can go wrong, and what an operator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// One connection ends; what is under way on it is lost in part.
+    KillSlot,
+    /// One connection carries nothing for a while.
+    StallSlot,
+    /// Nothing passes, or nothing in one direction, until it heals.
+    CutLine,
+    /// Both ends see the connections reset.
+    Reset,
+    /// Everything takes long, heartbeats do not.
+    SlowPeer,
+    RestartOwner,
+    RestartReplica,
+    /// The replica's machine loses power, and what its disk had not flushed.
+    PowerLoss,
+    /// The owner dies or is cut off; the other is promoted; later they meet again.
+    Failover,
+    /// The other is promoted while the owner is merely out of reach.
+    MistakenPromotion,
+    /// Demote here, promote there.
+    Switchover,
+    ChangeMode,
+    ChangePolicy,
+    Pause,
+    /// Hosts rest until all is quiet, then both copies are compared.
+    Rest,
+}
+
+const TROUBLES: &[Trouble] = &[
+    Trouble::KillSlot,
+    Trouble::StallSlot,
+    Trouble::CutLine,
+    Trouble::Reset,
+    Trouble::SlowPeer,
+    Trouble::RestartOwner,
+    Trouble::RestartReplica,
+    Trouble::PowerLoss,
+    Trouble::Failover,
+    Trouble::MistakenPromotion,
+    Trouble::Switchover,
+    Trouble::ChangeMode,
+    Trouble::ChangePolicy,
+    Trouble::Pause,
+    Trouble::Rest,
+];
+
+/// How long something takes: `low` to `high`, small values mostly.
+#[derive(Clone, Copy, Debug)]
+pub struct Delay {
+    pub low: Time,
+    pub high: Time,
+}
+
+impl Delay {
+    pub fn draw(self, rng: &mut Rng) -> Time {
+        rng.skewed(self.low, self.high)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub volumes: Vec<u64>,
+    pub policy: Policy,
+    pub queue: QueueBounds,
+    pub slots: u8,
+    pub line: Delay,
+    /// T1: silence for so long is a dead link.
+    pub detection: Time,
+    pub reconnect: Delay,
+    pub disk: [Delay; 2],
+    /// A local action that ends at once, per mille.
+    pub disk_at_once: u64,
+    /// A replica's local write that fails, per mille.
+    pub disk_fails: u64,
+    pub store: Delay,
+    pub store_fails: u64,
+    pub hosts: Vec<Habits>,
+    pub troubles: Vec<Trouble>,
+    pub trouble_every: Delay,
+    pub length: Time,
+    /// Planted on both nodes.
+    pub faults: Vec<Fault>,
+}
+
+/// How a host works.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// Requests at a time.
+    pub depth: usize,
+    /// All of a batch are issued together, and the next when all are answered.
+    pub batches: bool,
+    pub think: Delay,
+    /// Writes lie here mostly, blocks.
+    pub hot: u64,
+    pub longest: u64,
+    /// Per mille.
+    pub reads: u64,
+    pub flushes: u64,
+    pub zeroes: u64,
+    pub durable: u64,
+    pub marks: u64,
+}
+
+impl Scenario {
+    pub fn draw(rng: &mut Rng) -> Scenario {
+        let share = rng.between(200, 800);
+        let mut troubles: Vec<Trouble> = TROUBLES.iter().copied().filter(|_| rng.permille(share)).collect();
+        if troubles.is_empty() {
+            troubles.push(rng.pick(TROUBLES));
+        }
+        let slow = [1_000, 10_000, 100_000];
+        let host_count = rng.between(1, 3);
+        Scenario {
+            volumes: (0..rng.between(1, 2)).map(|_| rng.pick(&[96, 300, 500])).collect(),
+            policy: draw_policy(rng),
+            queue: draw_queue(rng),
+            slots: rng.between(1, 4) as u8,
+            line: Delay { low: 50, high: rng.pick(&slow) },
+            detection: rng.between(300, 1500) * 1000,
+            reconnect: Delay { low: 1000, high: rng.pick(&[20_000, 300_000, 2_000_000]) },
+            disk: [(), ()].map(|()| Delay { low: 20, high: rng.pick(&slow) }),
+            disk_at_once: rng.pick(&[0, 300, 900]),
+            disk_fails: if rng.permille(50) { 3 } else { 0 },
+            store: Delay { low: 200, high: rng.pick(&slow) },
+            store_fails: if rng.permille(100) { 100 } else { 0 },
+            hosts: (0..host_count).map(|_| Habits::draw(rng)).collect(),
+            troubles,
+            trouble_every: Delay { low: 1000, high: rng.pick(&[100_000, 500_000, 2_000_000]) },
+            length: rng.between(1, 5) * 1_000_000,
+            faults: Vec::new(),
+        }
+    }
+
+    pub fn group(&self, node: usize) -> GroupConfig {
+        let volumes = self.volumes.iter().enumerate().map(|(at, &blocks)| VolumeSpec {
+            name: format!("v{at}").into(),
+            block_length: disk::BLOCK,
+            capacity: BlockCount(blocks),
+        });
+        GroupConfig {
+            name: "group".into(),
+            peer: NAMES[1 - node].into(),
+            volumes: volumes.collect(),
+            first_role: [Role::Primary, Role::Secondary][node],
+            policy: self.policy,
+            queue: self.queue,
+        }
+    }
+}
+
+impl Habits {
+    fn draw(rng: &mut Rng) -> Habits {
+        let often = |rng: &mut Rng, most: u64| if rng.coin() { rng.between(0, most) } else { 0 };
+        Habits {
+            depth: rng.pick(&[1, 1, 2, 4, 8]),
+            batches: rng.permille(300),
+            think: Delay { low: 500, high: rng.pick(&[2_000, 20_000, 200_000]) },
+            hot: rng.pick(&[4, 16, 64]),
+            longest: rng.pick(&[1, 4, 16]),
+            reads: often(rng, 300),
+            flushes: often(rng, 60),
+            zeroes: often(rng, 200),
+            durable: often(rng, 100),
+            marks: often(rng, 60),
+        }
+    }
+}
+
+fn draw_policy(rng: &mut Rng) -> Policy {
+    Policy {
+        mode: rng.pick(&[Mode::Async, Mode::Memsync, Mode::Sync, Mode::Sync]),
+        on_link_loss: rng.pick(&[OnLinkLoss::Degrade, OnLinkLoss::Degrade, OnLinkLoss::Hold]),
+        max_stall: Duration::from_millis(rng.between(100, 3000)),
+        wait_for_peer: Duration::from_millis(rng.between(100, 5000)),
+    }
+}
+
+fn draw_queue(rng: &mut Rng) -> QueueBounds {
+    let kib = |rng: &mut Rng, sizes: &[u64]| rng.pick(sizes) << 10;
+    QueueBounds {
+        memory: kib(rng, &[8, 32, 1024]),
+        spill: kib(rng, &[0, 16, 256, 4096]),
+        window_bytes: kib(rng, &[4, 32, 1024]),
+        window_writes: rng.pick(&[2, 8, 64, 1024]),
+    }
+}
+
+/// Of the nodes, the lesser first.
+pub const NAMES: [&str; 2] = ["alpha", "beta"];
