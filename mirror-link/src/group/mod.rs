@@ -18,7 +18,7 @@ mod local;
 mod ops;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turn;
 mod unfinished;
 mod zeroes;

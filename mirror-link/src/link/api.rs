@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -25,7 +26,7 @@ use crate::wire::keys::PairKeys;
 #[derive(Debug)]
 pub struct Links {
     peers: Vec<PeerTask>,
-    listening: Vec<JoinHandle<()>>,
+    listening: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -74,26 +75,30 @@ impl Links {
                 config,
                 members: members.into(),
                 listen: listen.to_vec(),
-                sockets: sockets.clone(),
                 clock: Clock::new(),
             });
-            let (task, door) = begin_peer(setting);
+            let (task, door) = begin_peer(setting, sockets.clone());
             begun.push(task);
             doors.insert(name, door);
         }
         let directory = Arc::new(Directory::new(doors));
         let accepting = listeners.into_iter().map(|listener| tokio::spawn(Arc::clone(&directory).accept_all(listener)));
         let hearing = sockets.into_iter().map(|socket| tokio::spawn(Arc::clone(&directory).hear_all(socket)));
-        Ok(Links { peers: begun, listening: accepting.chain(hearing).collect() })
+        Ok(Links { peers: begun, listening: Mutex::new(accepting.chain(hearing).collect()) })
     }
 
     pub fn status(&self) -> Vec<PeerStatus> {
         self.peers.iter().map(|peer| peer.shown.borrow().status(&peer.setting)).collect()
     }
 
-    /// Say Bye and close.
+    /// Say Bye and close. The addresses are free afterwards.
     pub async fn shutdown(&self) {
-        self.listening.iter().for_each(JoinHandle::abort);
+        let listening = std::mem::take(&mut *self.listening.lock());
+        listening.iter().for_each(JoinHandle::abort);
+        for task in listening {
+            // Ended by the abort, which is no fault.
+            let _ = task.await;
+        }
         for peer in &self.peers {
             // Ended already where nobody listens.
             let _ = peer.reports.send(Report::Shutdown).await;
@@ -107,7 +112,7 @@ impl Links {
 /// Without a farewell.
 impl Drop for Links {
     fn drop(&mut self) {
-        self.listening.iter().for_each(JoinHandle::abort);
+        self.listening.lock().iter().for_each(JoinHandle::abort);
         self.peers.iter().for_each(|peer| peer.task.abort());
     }
 }
@@ -131,7 +136,7 @@ fn bind(listen: &[SocketAddr]) -> Result<Bound, LinksError> {
     Ok((listeners, sockets))
 }
 
-fn begin_peer(setting: Arc<Setting>) -> (PeerTask, Door) {
+fn begin_peer(setting: Arc<Setting>, sockets: Vec<Arc<UdpSocket>>) -> (PeerTask, Door) {
     let now = Instant::now();
     let config = &setting.config;
     let rules = Rules {
@@ -148,7 +153,7 @@ fn begin_peer(setting: Arc<Setting>) -> (PeerTask, Door) {
     let (datagrams, heard) = mpsc::channel(DATAGRAMS_MAX);
     let first = Shown { snapshot: machine.snapshot(now), outboxes: Vec::new(), session: None };
     let (show, shown) = watch::channel(Arc::new(first));
-    let driver = Driver::new(Arc::clone(&setting), machine, (reports.clone(), received), heard, show);
+    let driver = Driver::new(Arc::clone(&setting), sockets, machine, (reports.clone(), received), heard, show);
     let task = tokio::spawn(driver.run());
     let peer = PeerTask { setting: Arc::clone(&setting), reports: reports.clone(), shown, task };
     (peer, Door { setting, reports, datagrams })

@@ -71,13 +71,14 @@ pub struct Setting {
     pub keys: PairKeys,
     pub members: Arc<[Arc<dyn Member>]>,
     pub listen: Vec<SocketAddr>,
-    pub sockets: Vec<Arc<UdpSocket>>,
     pub clock: Clock,
 }
 
 #[derive(Debug)]
 pub struct Driver {
     setting: Arc<Setting>,
+    /// In the order of `listen`.
+    sockets: Vec<Arc<UdpSocket>>,
     machine: Peer,
     log: Log,
     reports: mpsc::Receiver<Report>,
@@ -116,6 +117,7 @@ enum Stage {
 impl Driver {
     pub fn new(
         setting: Arc<Setting>,
+        sockets: Vec<Arc<UdpSocket>>,
         machine: Peer,
         (reporter, reports): (mpsc::Sender<Report>, mpsc::Receiver<Report>),
         datagrams: mpsc::Receiver<Heard>,
@@ -129,6 +131,7 @@ impl Driver {
         let owner = CancellationToken::new();
         Driver {
             setting,
+            sockets,
             machine,
             log,
             reports,
@@ -288,7 +291,7 @@ impl Driver {
         let mut bytes = BytesMut::new();
         datagram.encode(&self.setting.keys, &mut bytes);
         // A heartbeat that can't leave is one that does not arrive: the peer's detector sees it.
-        if let Err(error) = self.setting.sockets[place].try_send_to(&bytes, address) {
+        if let Err(error) = self.sockets[place].try_send_to(&bytes, address) {
             tracing::debug!(peer = %self.setting.config.name, %address, %error, "a heartbeat did not leave");
         }
     }

@@ -219,3 +219,149 @@ fn payload_bytes(message: &Message) -> u64 {
 pub fn group_index(place: usize) -> GroupIndex {
     GroupIndex(u16::try_from(place).expect("a node has fewer than 65536 groups"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{OwnerEpoch, SessionId, WriteSeq};
+    use crate::wire::message::{Credit, Position};
+
+    fn of_group(group: u16, message: Message) -> GroupFrame {
+        GroupFrame { group: GroupIndex(group), session: SessionId(1), message }
+    }
+
+    fn ack(epoch: u64, number: u64, failed: impl IntoIterator<Item = u64>) -> Message {
+        Message::Ack(Box::new(Ack {
+            epoch: OwnerEpoch(epoch),
+            number,
+            received_upto: WriteSeq(0),
+            applied_upto: WriteSeq(0),
+            durable_upto: WriteSeq(0),
+            received: Default::default(),
+            applied: Default::default(),
+            credit: Credit::default(),
+            failed: failed.into_iter().map(WriteSeq).collect(),
+        }))
+    }
+
+    fn position(acknowledged: u64) -> Message {
+        Message::Position(Position { acknowledged: WriteSeq(acknowledged), ..Position::default() })
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(2, (None, None))
+    }
+
+    fn taken(outbox: &Outbox) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        outbox.take(&mut frames);
+        frames
+    }
+
+    fn numbers(frames: &[Frame]) -> Vec<(u16, u64)> {
+        let number = |frame: &Frame| match frame {
+            Frame::Group(GroupFrame { group, message: Message::Ack(ack), .. }) => (group.0, ack.number),
+            Frame::Group(GroupFrame { group, message: Message::Position(position), .. }) => {
+                (group.0, position.acknowledged.0)
+            }
+            other => panic!("{other:?}"),
+        };
+        frames.iter().map(number).collect()
+    }
+
+    #[test]
+    fn of_acks_and_positions_a_groups_newest_waits() {
+        let outbox = outbox();
+        for (group, message) in [
+            (0, ack(1, 1, [])),
+            (1, ack(1, 9, [])),
+            (0, position(7)),
+            (0, ack(1, 2, [])),
+            (0, position(8)),
+            (0, ack(2, 3, [])),
+        ] {
+            outbox.push(of_group(group, message), || None);
+        }
+        assert_eq!(numbers(&taken(&outbox)), [(0, 3), (1, 9), (0, 8)]);
+        outbox.push(of_group(0, ack(2, 4, [])), || None);
+        assert_eq!(numbers(&taken(&outbox)), [(0, 4)], "what was taken is superseded by nothing");
+        assert_eq!(taken(&outbox), []);
+    }
+
+    #[test]
+    fn a_failure_is_told_though_a_newer_ack_takes_its_place() {
+        let outbox = outbox();
+        for message in [ack(1, 1, [5, 3]), ack(1, 2, []), ack(1, 3, [5, 8])] {
+            outbox.push(of_group(0, message), || None);
+        }
+        assert_eq!(taken(&outbox), [Frame::Group(of_group(0, ack(1, 3, [3, 5, 8])))]);
+        outbox.push(of_group(0, ack(1, 4, 0..FAILED_MAX as u64)), || None);
+        outbox.push(of_group(0, ack(1, 5, [5000])), || None);
+        outbox.push(of_group(0, ack(2, 6, [])), || None);
+        let frames = taken(&outbox);
+        assert_eq!(numbers(&frames), [(0, 4), (0, 6)], "as many as one ack holds, and those of a former epoch not");
+    }
+
+    #[test]
+    fn a_group_is_introduced_once_on_each_slot() {
+        let hello = || {
+            Some(Box::new(Hello {
+                group: "db".into(),
+                node: "alpha".into(),
+                instance: crate::ids::Instance(1),
+                volumes: Vec::new(),
+                role: crate::wire::message::Role::Primary,
+                disk: crate::wire::message::DiskState::UpToDate,
+                epoch: OwnerEpoch(1),
+                generation: crate::ids::Generation::NONE,
+                history: Vec::new(),
+                dirty_since: None,
+                crashed_owner: false,
+                peer_outdated: false,
+                received: Default::default(),
+                number: 1,
+            }))
+        };
+        let is_hello = |frame: &Frame| matches!(frame, Frame::Group(GroupFrame { message: Message::Hello(_), .. }));
+        let hellos = |outbox: &Outbox| taken(outbox).iter().map(is_hello).collect::<Vec<_>>();
+        let outbox = outbox();
+        outbox.push(of_group(0, position(1)), hello);
+        outbox.push(of_group(0, ack(1, 1, [])), hello);
+        assert_eq!(hellos(&outbox), [true, false, false]);
+        outbox.push(of_group(0, position(2)), hello);
+        assert_eq!(hellos(&outbox), [false]);
+        outbox.push(of_group(1, Message::Hello(hello().expect("one"))), || panic!("it introduces itself"));
+        outbox.push(of_group(1, position(2)), || panic!("it has"));
+        assert_eq!(hellos(&outbox), [true, false]);
+    }
+
+    #[test]
+    fn pings_and_pongs_go_first_and_wait_once() {
+        let outbox = outbox();
+        outbox.push(of_group(0, position(1)), || None);
+        (1..=3).for_each(|number| outbox.ping(number));
+        (4..=6).for_each(|number| outbox.pong(number));
+        let frames = taken(&outbox);
+        assert_eq!(frames[..2], [Frame::Pong(6), Frame::Ping(3)]);
+        assert_eq!(numbers(&frames[2..]), [(0, 1)]);
+    }
+
+    #[test]
+    fn a_closed_one_swallows() {
+        let outbox = outbox();
+        outbox.push(of_group(0, position(1)), || None);
+        outbox.close();
+        outbox.push(of_group(0, position(2)), || None);
+        assert_eq!((taken(&outbox), outbox.queued_bytes()), (vec![], 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_by_the_first() {
+        let outbox = outbox();
+        outbox.push(of_group(0, position(1)), || None);
+        outbox.filled().await;
+        assert_eq!(taken(&outbox).len(), 1);
+        outbox.ping(1);
+        outbox.filled().await;
+    }
+}

@@ -68,3 +68,32 @@ fn route(to: SocketAddr) -> io::Result<SocketAddr> {
     socket.connect(&to.into())?;
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_leave_from_where_the_answer_is_expected() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let rows: &[(&[&str], &str, Option<usize>)] = &[
+            (&["127.0.0.1:1", "[::1]:1"], "127.0.0.1:2", Some(0)),
+            (&["[::1]:1", "127.0.0.1:1"], "127.0.0.1:2", Some(1)),
+            (&["127.0.0.9:1", "127.0.0.1:1"], "127.0.0.1:2", Some(1)),
+            (&["127.0.0.9:1", "0.0.0.0:1"], "127.0.0.1:2", Some(1)),
+            (&["127.0.0.9:1"], "127.0.0.1:2", Some(0)),
+            (&["[::1]:1"], "127.0.0.1:2", None),
+        ];
+        for (listen, to, expected) in rows {
+            let listen: Vec<_> = listen.iter().map(|text| address(text)).collect();
+            assert_eq!(source_for(&listen, address(to)), *expected, "{listen:?} {to}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_taken_once() {
+        let udp = listen_udp("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let error = listen_udp(udp.local_addr().expect("bound")).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

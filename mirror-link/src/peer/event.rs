@@ -52,6 +52,10 @@ pub enum Event {
         to: PathIndex,
         why: MovedBecause,
     },
+    /// Since our start.
+    NobodyHeard,
+    /// Its heartbeats come, and it makes no connection.
+    NotDialed,
     /// The first time that an attempt at an address fails, and then no more until it has changed.
     Unreachable {
         path: Option<PathIndex>,
@@ -64,8 +68,6 @@ pub enum Event {
     Forged {
         cause: String,
     },
-    /// The peer runs a new process.
-    Restarted,
     PeerMisbehaved {
         cause: String,
     },
@@ -104,8 +106,7 @@ impl Event {
             | Event::ProbationPassed
             | Event::UdpHeard
             | Event::PeerFine
-            | Event::Moved { .. }
-            | Event::Restarted => Level::Info,
+            | Event::Moved { .. } => Level::Info,
             Event::SessionDown { why } => match why {
                 Ended::Shutdown | Ended::PeerShutdown => Level::Info,
                 _ => Level::Warn,
@@ -113,6 +114,8 @@ impl Event {
             Event::SlotLost { .. }
             | Event::LinkDead { .. }
             | Event::UdpFiltered { .. }
+            | Event::NobodyHeard
+            | Event::NotDialed
             | Event::PeerSlow { .. }
             | Event::Unreachable { .. }
             | Event::Refused { .. }

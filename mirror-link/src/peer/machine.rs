@@ -1,70 +1,71 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::array::{ConnectionArray, ConnectionId, SlotState, Socket};
+use super::array::ConnectionArray;
 use super::beats::Beats;
 use super::detector::{Detector, Signal, Verdict};
 use super::event::{Ended, Event};
-use super::io::{Failure, Input, Introduced, Output, Phase, Rules, SlotSnapshot, Snapshot};
+use super::io::{Input, Output, Phase, Rules, SlotSnapshot, Snapshot};
 use super::paths::{PathIndex, Paths};
 use super::probation::Probation;
 use super::retry::Retry;
-use crate::ids::{Instance, SessionId, Slot};
+use crate::ids::{Instance, SessionId};
 use crate::wire::datagram::Datagram;
-use crate::wire::message::ByeReason;
 use crate::wire::replay_guard;
 
 /// One peer. `handle` an input, then `poll_output` until there is none, then sleep until `poll_timeout`.
 #[derive(Debug)]
 pub struct Peer {
-    rules: Rules,
-    beats: Beats,
-    detector: Detector,
-    probation: Probation,
-    paths: Paths,
-    array: ConnectionArray,
-    session: Option<Session>,
+    pub(super) rules: Rules,
+    pub(super) beats: Beats,
+    pub(super) detector: Detector,
+    pub(super) probation: Probation,
+    pub(super) paths: Paths,
+    pub(super) array: ConnectionArray,
+    pub(super) session: Option<Session>,
     /// What the dialer calls the session that it is about to begin.
-    attempt: SessionId,
-    attempts: u64,
-    connections: u64,
+    pub(super) attempt: SessionId,
+    pub(super) attempts: u64,
+    pub(super) connections: u64,
     /// Sessions that ended, newest last, at most [`OVER_MAX`]: a connection that was under way then does not begin them anew.
-    over: VecDeque<SessionId>,
+    pub(super) over: VecDeque<SessionId>,
     /// Handshakes.
-    refusals: Retry,
+    pub(super) refusals: Retry,
     /// Sessions that one side ended because of the other.
-    dismissals: Retry,
+    pub(super) dismissals: Retry,
     /// The link was up and has neither died nor been left in good order since: its death counts as a flap.
-    armed: bool,
+    pub(super) armed: bool,
     /// Without heartbeats connections are tried from then on.
-    blind_from: Instant,
+    pub(super) blind_from: Instant,
     /// Heartbeats came until the end of the last session: their silence is the link's, not a firewall's.
-    trusts_udp: bool,
-    ping_at: Instant,
+    pub(super) trusts_udp: bool,
+    pub(super) ping_at: Instant,
     /// The last authentic heartbeat, whether or not it shows that ours arrive.
-    any_heartbeat: Option<Instant>,
-    told: Told,
-    last_error: Option<String>,
-    shut: bool,
-    outputs: VecDeque<Output>,
+    pub(super) any_heartbeat: Option<Instant>,
+    pub(super) told: Told,
+    pub(super) last_error: Option<String>,
+    pub(super) started: Instant,
+    pub(super) shut: bool,
+    pub(super) outputs: VecDeque<Output>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Session {
-    id: SessionId,
-    peer: Instance,
-    slots: u8,
-    since: Instant,
+pub(super) struct Session {
+    pub id: SessionId,
+    pub peer: Instance,
+    pub slots: u8,
+    pub since: Instant,
 }
 
 /// What the administrator and the groups know, so that they are told once.
 #[derive(Debug, Default)]
-struct Told {
-    slow: bool,
-    filtered: bool,
-    unreachable: bool,
-    forged: bool,
-    refusal: Option<String>,
+pub(super) struct Told {
+    pub slow: bool,
+    pub filtered: bool,
+    pub unreachable: bool,
+    pub alone: bool,
+    pub forged: bool,
+    pub refusal: Option<String>,
 }
 
 impl Peer {
@@ -90,6 +91,7 @@ impl Peer {
             any_heartbeat: None,
             told: Told::default(),
             last_error: None,
+            started: now,
             shut: false,
             outputs: VecDeque::new(),
             rules,
@@ -230,226 +232,9 @@ impl Peer {
         }
     }
 
-    // Connections.
-
-    fn on_dialed(&mut self, slot: Slot, connection: ConnectionId, peer: Introduced, now: Instant) {
-        let pending = self.array.entry(slot).and_then(|entry| entry.pending());
-        let Some(socket) = pending.filter(|pending| pending.connection == connection) else {
-            return self.close(connection, None);
-        };
-        socket.path.into_iter().for_each(|path| self.paths.succeeded(path));
-        match self.session {
-            None => self.begin_session(peer, Some(socket), now),
-            Some(session) if session.peer != peer.instance => {
-                self.array.entry_mut(slot).forget(connection);
-                self.close(connection, None);
-                return self.end_session(Ended::Restarted, None, now);
-            }
-            Some(_) => {}
-        }
-        self.open(slot, socket, now);
-    }
-
-    fn on_arrived(&mut self, slot: Slot, connection: ConnectionId, peer: Introduced, now: Instant) {
-        let turned = if self.shut {
-            Some(Failure::Unreachable("shutting down".into()))
-        } else if self.over.contains(&peer.session) {
-            Some(Failure::SessionOver)
-        } else if slot.0 >= self.rules.connections.min(peer.connections) {
-            Some(Failure::Refused(format!("slot {slot} is beyond the {} agreed", self.rules.connections)))
-        } else {
-            None
-        };
-        if let Some(why) = turned {
-            return self.outputs.push_back(Output::Turn { connection, why });
-        }
-        match self.session {
-            Some(session) if session.id != peer.session => {
-                let why = if session.peer == peer.instance { Ended::Replaced } else { Ended::Restarted };
-                self.end_session(why, None, now);
-            }
-            _ => {}
-        }
-        let socket = Socket { connection, path: None };
-        if self.session.is_none() {
-            self.begin_session(peer, None, now);
-        }
-        self.open(slot, socket, now);
-    }
-
-    fn begin_session(&mut self, peer: Introduced, socket: Option<Socket>, now: Instant) {
-        let slots = self.rules.connections.min(peer.connections);
-        self.session = Some(Session { id: peer.session, peer: peer.instance, slots, since: now });
-        self.detector.connected(now);
-        self.probation.up(now);
-        self.armed = true;
-        self.ping_at = now;
-        self.last_error = None;
-        self.refusals.succeeded();
-        let accepted_again = std::mem::take(&mut self.told).refusal.is_some();
-        self.outputs.push_back(Output::SessionUp { session: peer.session, peer: peer.instance, slots });
-        let path = socket.and_then(|socket| socket.path);
-        let round_trip = self.paths.round_trip(path.unwrap_or(self.paths.best()));
-        self.tell(Event::SessionUp { slots, path, round_trip, accepted_again });
-    }
-
-    fn open(&mut self, slot: Slot, socket: Socket, now: Instant) {
-        if let Some(former) = self.array.entry_mut(slot).opened(socket, now) {
-            self.outputs.push_back(Output::SlotDown { slot });
-            self.close(former.connection, None);
-        }
-        self.detector.signal(Signal::Bytes, now);
-        self.outputs.push_back(Output::SlotUp { slot, connection: socket.connection });
-        let slots = self.session.map_or(0, |session| session.slots);
-        self.tell(Event::SlotUp { slot, open: self.array.open_count(), slots });
-    }
-
-    fn on_failed(&mut self, slot: Slot, connection: ConnectionId, failure: Failure, now: Instant) {
-        let pending = self.array.entry(slot).and_then(|entry| entry.pending());
-        let Some(socket) = pending.filter(|pending| pending.connection == connection) else { return };
-        let entry = self.array.entry_mut(slot);
-        entry.forget(connection);
-        entry.retry(now);
-        self.blind_from = now + self.blind_pause();
-        match failure {
-            Failure::Unreachable(cause) => self.on_unreachable(socket.path, cause, now),
-            Failure::SessionOver if self.session.is_some() => self.end_session(Ended::Replaced, None, now),
-            Failure::SessionOver => self.draw_session(),
-            Failure::Refused(cause) => self.on_refused(cause, now),
-        }
-    }
-
-    fn on_unreachable(&mut self, path: Option<PathIndex>, cause: String, now: Instant) {
-        path.into_iter().for_each(|path| self.paths.failed(path, now));
-        self.last_error = Some(cause.clone());
-        // Where nothing is heard either, there is simply nobody.
-        let heard = self.detector.verdict(now) != Verdict::LinkDead;
-        if heard && !std::mem::replace(&mut self.told.unreachable, true) {
-            self.tell(Event::Unreachable { path, cause });
-        }
-    }
-
-    fn on_refused(&mut self, cause: String, now: Instant) {
-        let pause = self.refusals.failed(now);
-        self.last_error = Some(cause.clone());
-        self.tell_refusal(cause, Some(pause));
-    }
-
-    fn on_rejected(&mut self, failure: Failure) {
-        let (Failure::Refused(cause) | Failure::Unreachable(cause)) = failure else { return };
-        self.last_error = Some(cause.clone());
-        self.tell_refusal(cause, None);
-    }
-
-    /// Once, until it is another or a session was up.
-    fn tell_refusal(&mut self, cause: String, retry: Option<Duration>) {
-        if self.told.refusal.as_ref() != Some(&cause) {
-            self.told.refusal = Some(cause.clone());
-            self.tell(Event::Refused { cause, retry });
-        }
-    }
-
-    fn on_closed(&mut self, slot: Slot, connection: ConnectionId, cause: String, now: Instant) {
-        if !self.array.holds(slot) || self.array.entry_mut(slot).forget(connection) != Some(SlotState::Open) {
-            return;
-        }
-        self.array.entry_mut(slot).retry(now);
-        self.outputs.push_back(Output::SlotDown { slot });
-        let open = self.array.open_count();
-        self.last_error = Some(cause.clone());
-        self.tell(Event::SlotLost { slot, cause, open });
-        if open == 0 {
-            self.end_session(Ended::SlotsLost, None, now);
-        }
-    }
-
-    fn close(&mut self, connection: ConnectionId, farewell: Option<ByeReason>) {
-        self.outputs.push_back(Output::Close { connection, farewell });
-    }
-
-    // The session's end.
-
-    fn on_bye(&mut self, connection: ConnectionId, reason: ByeReason, now: Instant) {
-        let current = self.array.open_slots().iter().any(|(_, socket)| socket.connection == connection);
-        if !current {
-            return;
-        }
-        match reason {
-            ByeReason::Shutdown => {
-                self.end_session(Ended::PeerShutdown, None, now);
-                self.probation.farewell();
-                self.armed = false;
-            }
-            ByeReason::Removed => self.on_dismissed("it has no group in common with us any more", now),
-            ByeReason::Misbehaved => self.on_dismissed("it says that we broke the protocol; its log says how", now),
-        }
-    }
-
-    fn on_dismissed(&mut self, why: &str, now: Instant) {
-        self.end_session(Ended::PeerLeft(why.into()), None, now);
-        self.dismissals.failed(now);
-        self.last_error = Some(why.into());
-    }
-
-    fn on_misbehaved(&mut self, session: SessionId, cause: String, now: Instant) {
-        if self.session.is_none_or(|current| current.id != session) {
-            return;
-        }
-        self.last_error = Some(cause.clone());
-        self.tell(Event::PeerMisbehaved { cause });
-        self.end_session(Ended::Misbehaved, Some(ByeReason::Misbehaved), now);
-        self.dismissals.failed(now);
-    }
-
-    fn shut_down(&mut self, now: Instant) {
-        self.shut = true;
-        self.end_session(Ended::Shutdown, Some(ByeReason::Shutdown), now);
-        self.cancel_dials();
-    }
-
-    fn end_session(&mut self, why: Ended, farewell: Option<ByeReason>, now: Instant) {
-        let Some(session) = self.session.take() else { return };
-        for (slot, socket) in self.array.open_slots() {
-            let entry = self.array.entry_mut(slot);
-            entry.forget(socket.connection);
-            entry.retry(now);
-            self.outputs.push_back(Output::SlotDown { slot });
-            self.close(socket.connection, farewell);
-        }
-        self.cancel_dials();
-        if now.duration_since(session.since) >= STABLE_AFTER {
-            self.dismissals.succeeded();
-        }
-        if self.over.len() == OVER_MAX {
-            self.over.pop_front();
-        }
-        self.over.push_back(session.id);
-        self.outputs.push_back(Output::SessionDown { session: session.id });
-        self.tell(Event::SessionDown { why });
-        self.trusts_udp = self.detector.heartbeat_silence(now).is_some() && !self.told.filtered;
-        self.told.slow = false;
-        self.told.filtered = false;
-        self.detector.disconnected();
-        self.blind_from = now + self.blind_pause();
-        self.draw_session();
-    }
-
-    fn cancel_dials(&mut self) {
-        for (slot, socket) in self.array.pending_slots() {
-            self.array.entry_mut(slot).forget(socket.connection);
-            self.close(socket.connection, None);
-        }
-    }
-
-    /// Names of sessions need only differ: from each other, and from those of other runs.
-    fn draw_session(&mut self) {
-        self.attempts += 1;
-        self.attempt = SessionId(mixed(self.rules.seed ^ mixed(self.attempts)).max(1));
-    }
-
     // What follows from how things stand.
 
-    fn backs_off_until(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn backs_off_until(&self, now: Instant) -> Option<Instant> {
         self.refusals.waits_until(now).max(self.dismissals.waits_until(now))
     }
 
@@ -479,10 +264,10 @@ impl Peer {
     fn judge(&mut self, now: Instant) {
         let verdict = self.detector.verdict(now);
         if verdict == Verdict::LinkDead {
-            return self.bury(now);
+            self.bury(now);
         }
         if self.session.is_none() {
-            return;
+            return self.tell_of_being_alone(verdict, now);
         }
         let slow = verdict == Verdict::PeerSlow;
         if slow != self.told.slow {
@@ -512,6 +297,17 @@ impl Peer {
         self.blind_from = now + self.blind_pause();
     }
 
+    fn tell_of_being_alone(&mut self, verdict: Verdict, now: Instant) {
+        let connected_before = !self.over.is_empty();
+        let nobody = verdict == Verdict::LinkDead && !connected_before && now >= self.started + ALONE_MAX;
+        let heard = self.probation.passes_at(now).is_some_and(|at| now >= at + ALONE_MAX);
+        // The dialer knows what became of its attempts.
+        let ignored = heard && !self.rules.dialer;
+        if (nobody || ignored) && !std::mem::replace(&mut self.told.alone, true) {
+            self.tell(if nobody { Event::NobodyHeard } else { Event::NotDialed });
+        }
+    }
+
     /// Where no heartbeat comes, the connections are asked, so that silence of both is told from silence of one.
     fn ask_for_life(&mut self, now: Instant) {
         if self.session.is_none() || now < self.ping_at {
@@ -524,85 +320,14 @@ impl Peer {
         self.ping_at = now + pause;
     }
 
-    fn dial_what_is_due(&mut self, now: Instant) {
-        if self.backs_off_until(now).is_some() {
-            return;
-        }
-        let Some(session) = self.session else { return self.dial_first(now) };
-        for slot in self.array.slots().take(usize::from(session.slots)) {
-            if self.array.is_due(slot, now) {
-                self.dial(slot, session.id);
-            }
-        }
-    }
-
-    /// One connection: what it learns holds for the others.
-    fn dial_first(&mut self, now: Instant) {
-        let passed = self.probation.is_passed(now);
-        let silent = self.detector.verdict(now) == Verdict::LinkDead;
-        let blind = silent && now >= self.blind_from;
-        if !(passed || blind) {
-            return self.cancel_dials();
-        }
-        let first = Slot(0);
-        if self.array.is_due(first, now) {
-            if passed && !self.probation.required().is_zero() {
-                self.tell(Event::ProbationPassed);
-            }
-            self.dial(first, self.attempt);
-        }
-    }
-
-    /// Before connections are tried though no heartbeat comes. Where heartbeats used to come that is a last resort: a line that
-    /// heals must not be connected over before its probation.
-    fn blind_pause(&self) -> Duration {
-        if self.trusts_udp { BLIND_RARE } else { self.rules.heartbeat.timeout.max(self.probation.required()) }
-    }
-
-    fn dial(&mut self, slot: Slot, session: SessionId) {
-        self.connections += 1;
-        let (connection, to) = (ConnectionId(self.connections), self.paths.best());
-        self.array.entry_mut(slot).begin(Socket { connection, path: Some(to) });
-        self.outputs.push_back(Output::Dial { slot, connection, to, session });
-    }
-
-    /// A slot that leads to another address than the best is replaced, one at a time: the others carry on meanwhile.
-    fn move_one(&mut self, now: Instant) {
-        let Some(session) = self.session else { return };
-        if self.array.pending_count() > 0 {
-            return;
-        }
-        let best = self.paths.best();
-        let astray = |(_, socket): &(Slot, Socket)| socket.path.is_some_and(|path| path != best);
-        let due = |slot: Slot| self.array.entry(slot).is_some_and(|entry| entry.retry_at.is_none_or(|at| at <= now));
-        let slots = self.array.open_slots();
-        if let Some((slot, _)) = slots.into_iter().filter(astray).find(|(slot, _)| due(*slot)) {
-            self.dial(slot, session.id);
-        }
-    }
-
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
-}
-
-/// SplitMix64's mixing: every bit of the answer depends on every bit asked.
-fn mixed(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// A refusal mends itself when somebody changes something.
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(60);
 
-/// Somebody may have begun to filter UDP while the link was down.
-const BLIND_RARE: Duration = Duration::from_secs(60);
-
-/// A session that lived so long was a good one: what ended those before is forgotten.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
-
-/// Sessions whose late connections are told apart: those of the last few flaps.
-const OVER_MAX: usize = 16;
+/// Two nodes that are started together have met by then.
+const ALONE_MAX: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@
 
 pub mod array;
 mod beats;
+mod connecting;
 pub mod detector;
 pub mod event;
 pub mod io;
@@ -18,6 +19,7 @@ mod machine;
 pub mod paths;
 pub mod probation;
 mod retry;
+mod session;
 
 #[cfg(test)]
 mod tests;

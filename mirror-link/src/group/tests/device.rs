@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::block::{
     Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
@@ -20,6 +21,8 @@ pub struct TestDevice {
     /// Answer by a future, after some random time, as a real disk does.
     pub late: AtomicBool,
     pub fails: AtomicBool,
+    /// Answers wait until it no longer does.
+    hangs: watch::Sender<bool>,
     /// `unmap` is offered, and whole zero blocks count as unmapped.
     pub thin: bool,
     /// Blocks that one answer of `allocation` covers.
@@ -36,6 +39,7 @@ impl TestDevice {
             bytes: Mutex::new(vec![0; blocks as usize * BLOCK]),
             late: AtomicBool::new(false),
             fails: AtomicBool::new(false),
+            hangs: watch::Sender::new(false),
             thin,
             map_blocks_max: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(0),
@@ -43,6 +47,10 @@ impl TestDevice {
             flushes: AtomicU64::new(0),
             unmaps: AtomicU64::new(0),
         })
+    }
+
+    pub fn hang(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
     }
 
     pub fn content(&self) -> Vec<u8> {
@@ -66,6 +74,13 @@ impl TestDevice {
             return Eventually::Now(Err(BlockError::Medium));
         }
         let value = act();
+        if *self.hangs.borrow() {
+            let mut hangs = self.hangs.subscribe();
+            return Eventually::later(async move {
+                hangs.wait_for(|hangs| !hangs).await.unwrap();
+                Ok(value)
+            });
+        }
         if !self.late.load(Ordering::Relaxed) {
             return Eventually::Now(Ok(value));
         }

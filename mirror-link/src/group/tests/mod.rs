@@ -1,10 +1,10 @@
 //! Groups on real files and devices in memory; two of them joined by a line in the same process.
 
-mod device;
+pub mod device;
 mod line;
-mod node;
-mod pair;
-mod recorder;
+pub mod node;
+pub mod pair;
+pub mod recorder;
 
 mod alone;
 mod joined;

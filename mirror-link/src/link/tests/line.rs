@@ -58,9 +58,15 @@ impl Front {
         self.pass_tcp(passes);
     }
 
-    /// Reset the connection that was made as the number `place` of those that are left.
-    pub fn kill(&self, place: usize) {
-        self.passes.connections.lock().remove(place).abort();
+    /// Reset the oldest connection that is left. False: there is none.
+    pub fn kill_one(&self) -> bool {
+        let mut connections = self.passes.connections.lock();
+        connections.retain(|connection| !connection.is_finished());
+        if connections.is_empty() {
+            return false;
+        }
+        connections.remove(0).abort();
+        true
     }
 
     pub fn accepted(&self) -> u64 {

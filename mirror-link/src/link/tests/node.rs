@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::fake::{Fake, Told, until};
 use super::line::Front;
 use crate::config::{Compression, Encryption, Heartbeat, PairSecret, PeerConfig};
+use crate::group::Group;
 use crate::ids::Instance;
 use crate::link::Links;
 use crate::link::member::Member;
@@ -79,6 +80,12 @@ impl Pair {
 }
 
 impl Side {
+    /// With groups that are at work.
+    pub async fn start_with(&self, instance: Instance, group: Arc<Group>) -> Links {
+        let peers = vec![(self.config.clone(), vec![group])];
+        Links::start(self.name.into(), instance, &self.listen, peers).await.expect("free addresses")
+    }
+
     pub fn start(&self) -> Node {
         static INSTANCES: AtomicU64 = AtomicU64::new(1);
         let instance = Instance(INSTANCES.fetch_add(1, Ordering::Relaxed));

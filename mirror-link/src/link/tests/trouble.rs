@@ -19,7 +19,7 @@ async fn up(pair: &Pair) -> (Node, Node) {
 async fn a_lost_slot_is_told_and_made_again() {
     let pair = Pair::new().await;
     let (alpha, beta) = up(&pair).await;
-    pair.to_beta.kill(1);
+    assert!(pair.to_beta.kill_one());
     for node in [&alpha, &beta] {
         until("the slot goes", || node.group().count(|told| matches!(told, Told::SlotDown(_))) == 1).await;
         until("the slot comes back", || node.group().open_slots() == 3).await;

@@ -284,6 +284,26 @@ fn both_addresses_are_measured_however_different_they_are() {
 }
 
 #[test]
+fn being_alone_is_told_once() {
+    let mut world = World::new(1);
+    world.cut(true);
+    world.run(MINUTE * 10);
+    assert!(world.nodes.iter().all(|node| node.told(|event| *event == Event::NobodyHeard) == 1));
+    assert_eq!(world.nodes[ALPHA].told(|_| true), 1, "and that is all: {:?}", world.nodes[ALPHA].events);
+    world.cut_udp(false);
+    world.run(MINUTE * 10);
+    let told = |side: usize, of: fn(&Event) -> bool| world.nodes[side].told(of);
+    assert_eq!(told(ALPHA, |event| matches!(event, Event::Unreachable { .. })), 1);
+    assert_eq!(told(ALPHA, |event| *event == Event::NotDialed), 0);
+    world.cut(false);
+    world.until_up(4, MINUTE);
+    let mut world = World::new(1);
+    world.paths[0].tcp = false;
+    world.run(MINUTE);
+    assert_eq!(world.nodes[BETA].told(|event| *event == Event::NotDialed), 1);
+}
+
+#[test]
 fn the_end_is_quiet() {
     let mut world = up(1);
     world.give(ALPHA, Input::Shutdown);
