@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iscsi_proto::initiator::Options;
+use iscsi_proto::pdu::ScsiStatus;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -87,6 +88,9 @@ pub struct Pair {
     pub line: Line,
 }
 
+/// Unit attentions that a nexus may find waiting for it.
+const ATTENTIONS_MAX: usize = 8;
+
 pub const TARGET: &str = "iqn.2026-11.net.example:pair";
 pub const INITIATOR: &str = "iqn.1993-08.org.debian:01:pair";
 
@@ -114,7 +118,7 @@ impl Pair {
         let ports = free_ports(4);
         let link = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let line = Line::between(link(ports[2]), link(ports[3]));
-        let secret = [0x5A; 32];
+        let secret: [u8; 32] = std::array::from_fn(|n| (n * 37 + 11) as u8);
         let alpha = Node::prepare("alpha", "beta", [ports[0], ports[2]], line.near(), setup, &secret);
         let beta = Node::prepare("beta", "alpha", [ports[1], ports[3]], line.back(), setup, &secret);
         Pair { alpha, beta, line }
@@ -127,9 +131,11 @@ impl Pair {
     /// Both nodes say that writes go to the peer as they come, and that both copies are UpToDate.
     pub fn wait_established(&self, volume: &str) {
         for node in self.nodes() {
-            wait_until(&format!("{volume} is established on {}: {}", node.name, node.group(volume)), PATIENCE, || {
-                node.is_established(volume)
-            });
+            wait_until(
+                &format!("{volume} is established on {}, at first {}", node.name, node.group(volume)),
+                PATIENCE,
+                || node.is_established(volume),
+            );
         }
     }
 
@@ -219,8 +225,18 @@ impl Node {
         fs::read(self.path(&format!("{volume}.img"))).expect("the image is there")
     }
 
+    /// Past the unit attentions that a new nexus has.
     pub fn log_in(&self) -> Result<Session, Error> {
-        Session::login(self.daemon().address(), Options::normal(INITIATOR, TARGET))
+        let mut session = Session::login(self.daemon().address(), Options::normal(INITIATOR, TARGET))?;
+        for lun in 0..2 {
+            for _ in 0..ATTENTIONS_MAX {
+                let test_unit_ready = session.command(lun, &[0; 6], bytes::Bytes::new(), 0)?;
+                if test_unit_ready.status == ScsiStatus::GOOD {
+                    break;
+                }
+            }
+        }
+        Ok(session)
     }
 
     /// `lunmirrorctl`, whatever it answers.
@@ -274,7 +290,7 @@ impl Node {
 
     pub fn is_established(&self, volume: &str) -> bool {
         let group = self.group(volume);
-        group["link"] == "established" && group["disk"] == "UpToDate"
+        group["link"] == "established" && group["disk"] == "up-to-date"
     }
 
     pub fn wait_for(&self, volume: &str, what: &str, holds: impl Fn(&Value) -> bool) {
