@@ -225,9 +225,13 @@ impl Node {
         fs::read(self.path(&format!("{volume}.img"))).expect("the image is there")
     }
 
-    /// Past the unit attentions that a new nexus has.
     pub fn log_in(&self) -> Result<Session, Error> {
-        let mut session = Session::login(self.daemon().address(), Options::normal(INITIATOR, TARGET))?;
+        self.log_in_as(INITIATOR)
+    }
+
+    /// Past the unit attentions that a new nexus has.
+    pub fn log_in_as(&self, initiator: &str) -> Result<Session, Error> {
+        let mut session = Session::login(self.daemon().address(), Options::normal(initiator, TARGET))?;
         for lun in 0..2 {
             for _ in 0..ATTENTIONS_MAX {
                 let test_unit_ready = session.command(lun, &[0; 6], bytes::Bytes::new(), 0)?;
