@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::io::{Event, Output};
 use super::planted::Fault;
-use super::receiver::misbehaved;
+use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
 use super::replica::{Replica, Then};
 use crate::ids::{Generation, Instance, SessionId, Slot};
@@ -98,6 +98,7 @@ impl Replica {
         if let Some(owner) = &mut self.owner {
             owner.stop();
             owner.slots = Default::default();
+            owner.peer = Default::default();
         }
         if self.role == Role::Secondary && self.disk == DiskState::UpToDate {
             // The owner may go on without it from now on.
@@ -229,8 +230,9 @@ impl Replica {
 
     fn be_source(&mut self, now: Instant, missing: Missing) {
         if self.owner.is_none() {
-            // At start: nobody took over while we were away.
-            if self.wait_until.take().is_some() {
+            // At start: nobody took over while we were away; or who did gives way.
+            self.wait_until = None;
+            if self.pending.is_none() {
                 self.ascend(now);
             }
             return;
@@ -240,6 +242,12 @@ impl Replica {
         else {
             return;
         };
+        if theirs.epoch > self.epoch {
+            return self.renew_epoch();
+        }
+        if self.owner.as_ref().is_some_and(|owner| owner.epoch != self.epoch) {
+            return;
+        }
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
         if self.paused || is_streaming && theirs.role == Role::Secondary {
             return;
@@ -305,7 +313,8 @@ impl Replica {
             return;
         }
         let fresh = match self.receiver.begin(begin) {
-            Ok(fresh) => fresh,
+            Ok(Begun::Already) => return,
+            Ok(begun) => begun == Begun::Over,
             Err(how) => return self.outputs.push_back(Output::Misbehaved(how)),
         };
         if fresh {

@@ -51,6 +51,8 @@ pub(super) struct Owner {
     plain_next: u64,
     pub stream: Option<Stream>,
     pub(super) cursor: u64,
+    /// From this number on everything in the ring is for the peer.
+    pub(super) whole_from: u64,
     pub(super) resend: VecDeque<u64>,
     pub(super) peer: PeerView,
     pub dirty: DirtyMap,
@@ -73,6 +75,8 @@ pub(super) struct Owner {
 /// What the peer has told of the stream.
 #[derive(Debug, Default)]
 pub(super) struct PeerView {
+    /// It has the stream's Begin: `applied_upto` is what it said, not what follows from where the stream begins.
+    pub confirmed: bool,
     pub ack_number: u64,
     pub received_upto: u64,
     pub applied_upto: u64,
@@ -154,6 +158,7 @@ impl Owner {
             plain_next: 0,
             stream: None,
             cursor: 1,
+            whole_from: 1,
             resend: VecDeque::new(),
             peer: PeerView::default(),
             dirty,

@@ -66,6 +66,17 @@ enum State {
     Applied,
 }
 
+/// What a Begin comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// Heard before, or overtaken by a later one.
+    Already,
+    /// The stream goes on where it was.
+    On,
+    /// It starts over: what was not applied is forgotten.
+    Over,
+}
+
 /// What a promotion leaves out.
 pub(super) type Dropped = Vec<(WriteSeq, VolumeIndex, Extent)>;
 
@@ -120,24 +131,24 @@ impl Receiver {
         self.begin.is_some()
     }
 
-    /// The stream starts over, or goes on where it was. True: it starts over, and what was not applied is forgotten.
-    pub fn begin(&mut self, begin: Begin) -> Result<bool, Misbehaviour> {
-        self.ack_owed = true;
-        if self.begin == Some(begin) {
-            return Ok(false);
-        }
+    /// The stream starts over, or goes on where it was. Within a session and an epoch `first` never falls, and grows with
+    /// each stream that starts over: Begins that overtake each other are told apart by it.
+    pub fn begin(&mut self, begin: Begin) -> Result<Begun, Misbehaviour> {
         if begin.first.0 == 0 {
             return Err(misbehaved("a stream whose first write is 1 or later", format!("{begin:?}")));
         }
+        self.ack_owed = true;
+        let former = self.begin.filter(|former| former.epoch == begin.epoch);
+        if former.is_some_and(|former| begin.first <= former.first) {
+            return Ok(Begun::Already);
+        }
         self.begin = Some(begin);
         if begin.epoch == self.epoch && !begin.resync && begin.first.0 <= self.base + 1 {
-            // Only what can still be applied without the owner's help is kept: the rest comes again.
-            self.drop_unclosed(&Planted::default());
-            return Ok(false);
-        }
-        if !begin.resync && begin.epoch == self.epoch {
-            let expected = format!("a stream from write {} on, or earlier", self.base + 1);
-            return Err(misbehaved(&expected, format!("{begin:?}")));
+            if former.is_none() {
+                // Only what can still be applied without the owner's help is kept: the rest comes again.
+                self.drop_unclosed(&Planted::default());
+            }
+            return Ok(Begun::On);
         }
         self.draining += self.window.iter().flatten().filter(|entry| entry.state == State::Applying).count();
         self.window.clear();
@@ -151,7 +162,7 @@ impl Receiver {
         self.received_upto = self.base;
         self.durable_upto = 0;
         self.flushing = None;
-        Ok(true)
+        Ok(Begun::Over)
     }
 
     /// Take a write of this epoch in. Duplicates are only acknowledged again.

@@ -165,11 +165,7 @@ impl Replica {
         if self.generation == Generation::NONE {
             self.draw_generation();
         }
-        let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
-        let known = self.epoch.max(self.receiver.epoch()).max(theirs).0;
-        // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
-        let odd = u64::from(self.node < self.config.peer);
-        self.epoch = OwnerEpoch(known + if (known + 1) % 2 == odd { 1 } else { 2 });
+        self.draw_epoch();
         self.position = None;
         match &mut self.pending {
             Some(pending) => pending.what = What::Ascending,
@@ -182,6 +178,20 @@ impl Replica {
         if self.planted.has(Fault::EpochNotDurable) {
             self.reign(now);
         }
+    }
+
+    fn draw_epoch(&mut self) {
+        let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
+        let known = self.epoch.max(self.receiver.epoch()).max(theirs).0;
+        // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
+        let odd = u64::from(self.node < self.config.peer);
+        self.epoch = OwnerEpoch(known + if (known + 1) % 2 == odd { 1 } else { 2 });
+    }
+
+    /// The peer reigned in a later epoch, and gave way: it obeys no earlier one.
+    pub(super) fn renew_epoch(&mut self) {
+        self.draw_epoch();
+        self.store(Then::Renew);
     }
 
     /// At start, after nobody has told otherwise.
@@ -352,6 +362,14 @@ impl Replica {
             (Then::Nothing, _) => (),
             (Then::Reign, Ok(())) if self.role == Role::Primary && self.owner.is_none() => self.reign(now),
             (Then::Reign, Ok(())) => (),
+            (Then::Renew, Ok(())) => {
+                if let Some(owner) = &mut self.owner {
+                    owner.epoch = self.epoch;
+                    owner.peer = Default::default();
+                }
+                self.decide(now);
+            }
+            (Then::Renew, Err(StoreFailed)) => self.store(Then::Renew),
             (Then::Reign, Err(StoreFailed)) => {
                 self.give_up(Refusal::Store);
                 self.pending = None;

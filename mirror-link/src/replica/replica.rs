@@ -73,6 +73,8 @@ pub(super) enum Then {
     Nothing,
     /// The new epoch holds: serve.
     Reign,
+    /// The reign goes on in it.
+    Renew,
     /// Acknowledge without the peer.
     Alone,
     /// The copy is on record as Inconsistent: overwrite it.

@@ -69,10 +69,6 @@ impl Ring {
         self.base
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -146,8 +142,8 @@ impl Ring {
         let (cost, place) = (std::mem::take(&mut entry.cost), entry.place);
         entry.place = Place::Memory;
         match place {
-            Place::Spilled | Place::Fetching => self.spilled_bytes -= cost,
-            Place::Memory | Place::Reading | Place::Spilling => self.memory_bytes -= cost,
+            Place::Spilled => self.spilled_bytes -= cost,
+            Place::Memory | Place::Reading | Place::Spilling | Place::Fetching => self.memory_bytes -= cost,
         }
         Some(op)
     }
@@ -163,6 +159,15 @@ impl Ring {
         self.spilled_bytes += cost;
     }
 
+    /// Its payload is asked for: there has to be room for it from now on.
+    pub fn fetch(&mut self, seq: u64) {
+        let Some(entry) = self.get_mut(seq).filter(|entry| entry.place == Place::Spilled) else { return };
+        entry.place = Place::Fetching;
+        let cost = entry.cost;
+        self.spilled_bytes -= cost;
+        self.memory_bytes += cost;
+    }
+
     /// Its payload is back.
     pub fn fetched(&mut self, seq: u64, payload: crate::block::Payload) {
         let Some(entry) = self.get_mut(seq).filter(|entry| entry.place == Place::Fetching) else { return };
@@ -170,9 +175,6 @@ impl Ring {
         if let Op::Write { data, .. } = &mut entry.op {
             *data = payload;
         }
-        let cost = entry.cost;
-        self.spilled_bytes -= cost;
-        self.memory_bytes += cost;
     }
 
     pub fn answered(&mut self, seq: u64, now: Instant) {

@@ -97,7 +97,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         mode: replica.policy.mode,
         on_link_loss: replica.policy.on_link_loss,
         paused: replica.paused,
-        epoch: replica.epoch,
+        epoch: replica.owner.as_ref().map_or(replica.epoch, |owner| owner.epoch),
         generation: replica.generation,
         seq: replica.receiver.received_upto(),
         received_upto: replica.receiver.received_upto(),

@@ -49,24 +49,25 @@ impl Owner {
             self.dirty.set_all();
             self.undurable.clear();
         }
-        let upto = marks.applied_upto.0;
-        let goes_on = !self.detached
-            && same_instance
-            && self.dirty.is_empty()
-            && marks.epoch == self.epoch
-            && (self.ring.base()..self.ring.next()).contains(&upto);
-        if goes_on {
-            (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq));
-            self.ring.trim();
-        } else if self.is_fresh(marks) {
-            // Nothing was written in this reign yet.
-        } else {
-            self.withdraw_all(cx);
-        }
-        let resync = !goes_on && !self.dirty.is_empty();
-        let first = if goes_on { upto + 1 } else { self.ring.next() };
+        let goes_on = self.goes_on_behind(marks).filter(|_| same_instance);
+        let first = match goes_on {
+            Some(upto) => {
+                (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq));
+                self.ring.trim();
+                upto + 1
+            }
+            None => self.first_of_a_new_stream(cx),
+        };
+        let resync = goes_on.is_none() && !self.dirty.is_empty();
+        let goes_on = goes_on.is_some();
         let begin = Begin { epoch: self.epoch, first: WriteSeq(first), resync, generation: cx.generation };
-        self.peer = PeerView { received_upto: first - 1, applied_upto: first - 1, ..PeerView::default() };
+        self.peer = PeerView {
+            ack_number: self.peer.ack_number,
+            received_upto: first - 1,
+            applied_upto: first - 1,
+            confirmed: goes_on,
+            ..PeerView::default()
+        };
         self.cursor = first;
         self.detached = false;
         self.stream = Some(Stream { begin, acknowledged: false, done: None, established: false });
@@ -87,8 +88,26 @@ impl Owner {
         }
     }
 
-    fn is_fresh(&self, _marks: Marks) -> bool {
-        self.ring.is_empty()
+    /// The write behind which the ring has all that the peer lacks, if it has.
+    fn goes_on_behind(&self, marks: Marks) -> Option<u64> {
+        let told = (marks.epoch == self.epoch).then_some(marks.applied_upto.0);
+        // The Hello may be older than what has been acknowledged in this session since.
+        let upto = told.max(self.peer.confirmed.then_some(self.peer.applied_upto))?;
+        let held = (self.ring.base()..self.ring.next()).contains(&upto) && upto + 1 >= self.whole_from;
+        (held && !self.detached && self.dirty.is_empty()).then_some(upto)
+    }
+
+    /// Whatever the ring holds goes into the dirty map. A number is left out, so that no Ack of a former stream, still under
+    /// way, can be taken for one of this.
+    fn first_of_a_new_stream(&mut self, cx: &mut Context) -> u64 {
+        self.withdraw_all(cx);
+        if self.ring.next() > 1 {
+            let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false);
+            self.ring.answered(left_out, cx.now);
+            self.ring.trim();
+        }
+        self.whole_from = self.ring.next();
+        self.whole_from
     }
 
     pub fn say_begin(&mut self, cx: &mut Context) {
@@ -184,13 +203,16 @@ impl Owner {
         true
     }
 
-    /// Get the next spilled writes back, a few at a time.
+    /// Get the next spilled writes back, a few at a time and as memory allows; the very next one in any case.
     fn fetch_ahead(&mut self, cx: &mut Context) {
         let mut seq = self.cursor;
         while self.fetching < FETCHING_MAX && seq < self.cursor + FETCHING_MAX as u64 {
-            let Some(entry) = self.ring.get_mut(seq) else { return };
+            let Some(entry) = self.ring.get(seq) else { return };
             if entry.place == Place::Spilled {
-                entry.place = Place::Fetching;
+                if seq > self.cursor && self.ring.memory_bytes + entry.cost > self.bounds.memory {
+                    return;
+                }
+                self.ring.fetch(seq);
                 self.fetching += 1;
                 cx.out.push_back(Output::Unspill { seq: WriteSeq(seq) });
             }
@@ -286,6 +308,7 @@ impl Owner {
             cx.out.push_back(Output::TrimSpill { upto: ack.applied_upto });
         }
         self.peer = PeerView {
+            confirmed: true,
             ack_number: ack.number,
             received_upto: ack.received_upto.0.max(self.peer.received_upto),
             applied_upto: ack.applied_upto.0.max(self.peer.applied_upto),

@@ -252,11 +252,16 @@ impl World {
     fn follow_reign(&mut self, node: usize, before: &crate::replica::status::GroupStatus) {
         let process = self.process(node);
         let (standing, status, reign) = (process.standing, process.status.clone(), process.reign);
-        let ended = reign
-            .is_some_and(|reign| status.role == Role::Secondary || self.history.reigns[reign].epoch != status.epoch);
-        if let Some(reign) = reign.filter(|_| ended) {
-            self.history.end_reign(reign);
-            self.process(node).reign = None;
+        match reign {
+            Some(reign) if status.role == Role::Secondary => {
+                self.history.end_reign(reign);
+                self.process(node).reign = None;
+            }
+            Some(reign) if self.history.reigns[reign].epoch != status.epoch => {
+                self.history.reigns[reign].epoch = status.epoch;
+                self.check_epoch(reign);
+            }
+            _ => (),
         }
         if standing == Standing::Active && self.process(node).reign.is_none() {
             self.begin_reign(node, before);

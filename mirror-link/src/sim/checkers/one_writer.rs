@@ -22,14 +22,15 @@ impl World {
         }
     }
 
-    pub(super) fn check_epoch(&mut self, reign: ReignIndex) {
-        let (new, former) = (&self.history.reigns[reign], &self.history.reigns[..reign]);
-        let own = former.iter().rev().find(|former| former.node == new.node);
-        if let Some(rival) = former.iter().position(|former| former.epoch == new.epoch) {
+    pub(in crate::sim) fn check_epoch(&mut self, reign: ReignIndex) {
+        let reigns = &self.history.reigns;
+        let new = &reigns[reign];
+        let others = || reigns.iter().enumerate().filter(|(at, _)| *at != reign);
+        if let Some((rival, _)) = others().find(|(_, rival)| rival.epoch == new.epoch) {
             let text = format!("{} reigns in epoch {}, as reign {rival} did", NAMES[new.node], new.epoch);
             return self.violate(Checker::OneWriter, text);
         }
-        if own.is_some_and(|own| own.epoch > new.epoch) {
+        if others().any(|(_, own)| own.node == new.node && own.epoch > new.epoch) {
             let text = format!("{} reigns in epoch {} after a later one", NAMES[new.node], new.epoch);
             self.violate(Checker::OneWriter, text);
         }
