@@ -285,3 +285,8 @@ async fn nobody_there_is_told_from_a_refusal() {
     assert!(matches!(garbled, Err(ClientError::Garbled { .. })), "{garbled:?}");
     speaks.join().expect("it does not panic");
 }
+
+#[test]
+fn what_the_service_manager_shows() {
+    assert_eq!(in_short(&testing::group()), "db Primary, UpToDate, established");
+}

@@ -93,29 +93,30 @@ fn portals(list: Vec<Option<String>>, place: &Place, taken: &mut Taken, findings
     portals
 }
 
-/// Where peers reach us: as `link` says, or on every interface where there are peers. On each of them TCP and UDP.
+/// Where peers reach us: as `link` says, or on every interface by the kinds of address that they have themselves (a host may
+/// be without IPv6). On each of them TCP and UDP. `peers`: `None` where there are none.
 pub fn mirror_listen(
     raw: Option<RawLink>,
-    has_peers: bool,
+    peers: Option<&[SocketAddr]>,
     place: &Place,
     taken: &mut Taken,
     findings: &mut Findings,
 ) -> Vec<SocketAddr> {
-    if raw.is_some() && !has_peers {
-        findings.fault(place, "means nothing without peers", "add peers: {NAME: {address: …}}, or remove it");
-        return Vec::new();
-    }
-    let place = place.at("listen");
-    let listed = match raw.and_then(|raw| raw.listen) {
-        Some(listen) => listen.listed(&place),
-        None if has_peers => {
-            let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-            let mut addresses = everywhere.map(|ip| SocketAddr::new(ip, MIRROR_PORT)).to_vec();
-            addresses.retain(|address| taken.take(*address, &place, findings));
-            return addresses;
+    let Some(peers) = peers else {
+        if raw.is_some() {
+            findings.fault(place, "means nothing without peers", "add peers: {NAME: {address: …}}, or remove it");
         }
-        None => return Vec::new(),
+        return Vec::new();
     };
+    let place = place.at("listen");
+    let Some(listen) = raw.and_then(|raw| raw.listen) else {
+        let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let mut addresses = everywhere.map(|ip| SocketAddr::new(ip, MIRROR_PORT)).to_vec();
+        addresses.retain(|address| peers.iter().any(|peer| peer.is_ipv4() == address.is_ipv4()));
+        addresses.retain(|address| taken.take(*address, &place, findings));
+        return addresses;
+    };
+    let listed = listen.listed(&place);
     if listed.is_empty() {
         findings.fault(&place, "has no address", REMEDY_LISTEN);
     }

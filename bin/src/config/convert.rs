@@ -1,6 +1,7 @@
 //! The whole file: meaning, references, and that nothing is used twice that must not be.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use target_core::target::config::{Auth, Config, IscsiName, NodeName, Store, TargetConfig, VolumeConfig, VolumeName};
@@ -8,10 +9,9 @@ use target_core::target::config::{Auth, Config, IscsiName, NodeName, Store, Targ
 use super::addresses::{self, Taken};
 use super::fault::{Findings, Place};
 use super::mirror::{self, Neighbours};
-use super::peers::{self, Ourselves};
 use super::raw::{Key, RawConfig, RawTarget, RawVolume};
 use super::target::Surroundings;
-use super::{limits, secrets, target, volume};
+use super::{limits, peers, secrets, target, volume};
 
 /// Meaningful only where `findings` has no fault; `None` where it certainly has one.
 pub fn config(raw: RawConfig, base: &Path, findings: &mut Findings) -> Option<Config> {
@@ -42,11 +42,13 @@ pub fn config(raw: RawConfig, base: &Path, findings: &mut Findings) -> Option<Co
     if let Some(node) = node.as_deref().filter(|_| !peer_names.is_empty()) {
         peers::check_name(node, &root.at("node"), findings);
     }
-    let link_place = root.at("link");
-    let mirror_listen = addresses::mirror_listen(raw.link, !peer_names.is_empty(), &link_place, &mut taken, findings);
+    let peers_place = root.at("peers");
+    let peers = peers::peers(raw_peers, &peers_place, node.as_deref(), base, findings);
+    let reached_at: Vec<SocketAddr> = peers.values().flat_map(|peer| peer.addresses.clone()).collect();
+    let reached_at = (!peer_names.is_empty()).then_some(&reached_at[..]);
+    let mirror_listen = addresses::mirror_listen(raw.link, reached_at, &root.at("link"), &mut taken, findings);
+    peers::check_addresses(&peers, &mirror_listen, &peers_place, findings);
     let admin = addresses::admin(raw.admin, base, &root.at("admin"), &mut taken, findings);
-    let ourselves = Ourselves { name: node.as_deref(), listen: &mirror_listen };
-    let peers = peers::peers(raw_peers, &root.at("peers"), &ourselves, base, findings);
     let discovery_place = root.at("discovery").at("auth");
     let discovery_auth = raw
         .discovery

@@ -18,36 +18,26 @@ use super::limits::{TIME, number, time};
 use super::raw::{Key, OneOrMany, RawHeartbeat, RawPeer};
 use super::secrets;
 
-/// This node, as its peers see it.
-pub struct Ourselves<'a> {
-    /// `None` where it is faulty.
-    pub name: Option<&'a str>,
-    pub listen: &'a [SocketAddr],
-}
-
+/// `node` is this node's name; `None` where it is faulty.
 pub fn peers(
     raw: BTreeMap<Key, Option<RawPeer>>,
     place: &Place,
-    ourselves: &Ourselves<'_>,
+    node: Option<&str>,
     base: &Path,
     findings: &mut Findings,
 ) -> BTreeMap<NodeName, PeerConfig> {
     let mut peers = BTreeMap::new();
-    let mut addresses = Vec::new();
     for (Key(name), raw) in raw {
         let place = place.at(&name);
-        if ourselves.name == Some(name.as_str()) {
+        if node == Some(name.as_str()) {
             let remedy = "name the other node here, and this one in the other node's file";
             findings.fault(&place, "is this node's own name", remedy);
         }
         check_name(&name, &place, findings);
         if let Some(peer) = peer(&name, raw.unwrap_or_default(), &place, base, findings) {
-            let listed = peer.addresses.iter().map(|address| (*address, place.at("address")));
-            addresses.extend(listed);
             peers.insert(NodeName::from(name), peer);
         }
     }
-    refuse_shared_addresses(&addresses, ourselves.listen, findings);
     warn_shared_secrets(&peers, place, findings);
     peers
 }
@@ -177,7 +167,13 @@ fn heartbeat(raw: RawHeartbeat, place: &Place, findings: &mut Findings) -> Heart
     Heartbeat { interval, timeout, probation, probation_max }
 }
 
-fn refuse_shared_addresses(addresses: &[(SocketAddr, Place)], listen: &[SocketAddr], findings: &mut Findings) {
+/// An address is one peer's, once, and not our own.
+pub fn check_addresses(
+    peers: &BTreeMap<NodeName, PeerConfig>,
+    listen: &[SocketAddr],
+    place: &Place,
+    findings: &mut Findings,
+) {
     let ours = |address: &SocketAddr| {
         let loopback = address.ip().is_loopback();
         listen.iter().any(|listen| {
@@ -185,14 +181,22 @@ fn refuse_shared_addresses(addresses: &[(SocketAddr, Place)], listen: &[SocketAd
             listen.port() == address.port() && (listen.ip() == address.ip() || everywhere)
         })
     };
-    for (index, (address, place)) in addresses.iter().enumerate() {
-        if ours(address) {
+    let mut seen: Vec<(SocketAddr, &NodeName)> = Vec::new();
+    for (name, address) in peers.values().flat_map(|peer| peer.addresses.iter().map(move |each| (&peer.name, *each))) {
+        let here = place.at(name).at("address");
+        if ours(&address) {
             let remedy = "write where the other node listens";
-            findings.fault(place, format!("{address} is where this node itself listens (link.listen)"), remedy);
+            findings.fault(&here, format!("{address} is where this node itself listens (link.listen)"), remedy);
         }
-        if let Some((_, first)) = addresses[..index].iter().find(|(other, _)| other == address) {
-            let first = if first == place { "here twice".to_owned() } else { format!("also {first}") };
-            findings.fault(place, format!("{address} is {first}"), "keep one of them");
+        match seen.iter().find(|(other, _)| *other == address) {
+            Some((_, first)) if *first == name => {
+                findings.fault(&here, format!("{address} is here twice"), "keep one of them");
+            }
+            Some((_, first)) => {
+                let first = place.at(first).at("address");
+                findings.fault(&here, format!("{address} is also {first}"), "keep one of them");
+            }
+            None => seen.push((address, name)),
         }
     }
 }

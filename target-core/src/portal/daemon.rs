@@ -113,7 +113,7 @@ pub enum StartError {
     Volumes(#[from] CatalogFaults),
     #[error("portal {address} can't be listened on: {source}; free the port or change `portals`")]
     Portal { address: SocketAddr, source: io::Error },
-    #[error("{0}; free the port or change where peers reach this node")]
+    #[error("{0}; free the port or change `link.listen`")]
     Links(#[from] LinksError),
 }
 

@@ -67,7 +67,7 @@ pub fn fixed(old: &Config, new: &Config) -> Vec<(String, &'static str)> {
         }
     };
     note("node", old.node != new.node);
-    note("mirror_listen", old.mirror_listen != new.mirror_listen);
+    note("link.listen", old.mirror_listen != new.mirror_listen);
     note("peers", old.peers != new.peers);
     for name in old.volumes.keys().chain(new.volumes.keys().filter(|name| !old.volumes.contains_key(*name))) {
         let (before, after) = (old.volumes.get(name), new.volumes.get(name));

@@ -87,14 +87,26 @@ pub fn assert_pair_fault(old: &str, new: &str, expected: &str) {
 #[test]
 fn a_peer_has_sound_defaults() {
     let config = Pair::altered(&[("link: { listen: [127.0.0.1:3262] }\n", "")]).assert_warnings("");
-    let listen: Vec<String> = config.mirror_listen.iter().map(ToString::to_string).collect();
-    assert_eq!(listen, ["0.0.0.0:3262", "[::]:3262"]);
+    assert_eq!(config.mirror_listen, ["0.0.0.0:3262".parse().expect("an address")]);
     let peer = &config.peers["beta"];
     assert_eq!(peer.name, NodeName::from("beta"));
     assert_eq!((peer.connections, peer.idle_timeout), (4, Duration::from_secs(30)));
     assert_eq!((peer.encryption, peer.compression), (Encryption::None, Compression::None));
     assert_eq!(peer.secret.0[..], PAIR_SECRET.trim_end().as_bytes()[..], "without the line end");
     assert!(peer.heartbeat.timeout > 2 * peer.heartbeat.interval);
+}
+
+#[test]
+fn a_node_listens_by_the_kinds_of_address_that_its_peers_have() {
+    for (address, expected) in [
+        ("10.0.0.2", &["0.0.0.0:3262"][..]),
+        ("\"[2001:db8::2]:3262\"", &["[::]:3262"]),
+        ("[\"2001:db8::2\", 10.0.0.2]", &["0.0.0.0:3262", "[::]:3262"]),
+    ] {
+        let pair = Pair::altered(&[("link: { listen: [127.0.0.1:3262] }\n", ""), ("127.0.0.1:3263", address)]);
+        let listen: Vec<String> = pair.assert_warnings("").mirror_listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, expected, "{address}");
+    }
 }
 
 #[test]
