@@ -1,6 +1,6 @@
 //! What a group adds to a 4 KiB write: two groups in this process, devices that keep nothing, a line that is a channel.
 //!
-//! `cargo run --release -p mirror-link --example group_cost [WRITES]`
+//! `cargo run --release -p mirror-link --example group_cost [WRITES [MODE DEPTH]]`, where MODE is Async, Memsync or Sync
 
 #![allow(clippy::print_stdout, reason = "what it measured is for a terminal")]
 
@@ -225,19 +225,35 @@ async fn measure(what: &str, group: &Arc<Group>, writes: u64, depth: u64, frames
 
 #[tokio::main]
 async fn main() {
-    let writes = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    let state = || tempfile::tempdir().expect("a temporary directory");
-    let (alone, a, b) = (state(), state(), state());
-    let group = start("alpha", "beta", Role::Primary, Mode::Async, alone.path()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    measure("alone", &group, writes, 1, || [0, 0]).await;
-    drop(group);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let writes = arguments.first().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    if let [_, mode, depth] = &arguments[..] {
+        let mode = [Mode::Async, Mode::Memsync, Mode::Sync].into_iter().find(|known| format!("{known:?}") == *mode);
+        let (mode, depth) = (mode.expect("a mode"), depth.parse().expect("a number"));
+        return joined(mode, writes, &[depth]).await;
+    }
+    alone(writes).await;
     for mode in [Mode::Async, Mode::Memsync, Mode::Sync] {
-        let (a, b) = (a.path().join(format!("{mode:?}")), b.path().join(format!("{mode:?}")));
-        let pair = Pair::start(mode, [&a, &b]).await;
-        for depth in [1, 32, 256] {
-            measure(&format!("{mode:?}"), &pair.primary, writes / 4, depth, || pair.frames()).await;
-        }
+        joined(mode, writes / 4, &[1, 32, 256]).await;
+    }
+}
+
+/// Without a peer: what the group itself costs.
+async fn alone(writes: u64) {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let group = start("alpha", "beta", Role::Primary, Mode::Async, state_dir.path()).await;
+    while group.status().standing != Standing::Active {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    measure("alone", &group, writes, 1, || [0, 0]).await;
+}
+
+async fn joined(mode: Mode, writes: u64, depths: &[u64]) {
+    let state = || tempfile::tempdir().expect("a temporary directory");
+    let (a, b) = (state(), state());
+    let pair = Pair::start(mode, [a.path(), b.path()]).await;
+    for &depth in depths {
+        measure(&format!("{mode:?}"), &pair.primary, writes, depth, || pair.frames()).await;
     }
 }
 

@@ -60,7 +60,6 @@ impl Line {
     pub fn connect(sides: [(&Arc<Group>, Instance); 2], slots: u8) -> Line {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-        let [(a, a_instance), (b, b_instance)] = sides;
         let stalled = watch::Sender::new(false);
         let [(a, a_instance), (b, b_instance)] = sides;
         let ((a_end, to_b), (b_end, to_a)) = (End::new(id, slots), End::new(id, slots));
