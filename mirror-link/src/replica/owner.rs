@@ -45,6 +45,10 @@ pub(super) struct Owner {
     pub after: u64,
     /// Not answered, or under way locally. Few: what hosts have in flight. Searched from end to end.
     pub(super) active: Vec<Active>,
+    /// No host waits for the peer alone since before this. Not exact: a search at every answer would cost too much.
+    waits_from: Option<Instant>,
+    /// Some host's write may be none of those that the peer gets.
+    pub(super) may_wait_in_vain: bool,
     reads: Vec<WaitingRead>,
     /// Flushes that concern this node alone.
     plain: Vec<(u64, HostOp)>,
@@ -153,6 +157,8 @@ impl Owner {
             slots: Slots::default(),
             after: 0,
             active: Vec::new(),
+            waits_from: None,
+            may_wait_in_vain: false,
             reads: Vec::new(),
             plain: Vec::new(),
             plain_next: 0,
@@ -293,6 +299,10 @@ impl Owner {
             Some(action) => Local::Waiting(action),
             None => Local::Done,
         };
+        self.may_wait_in_vain |= self.detached;
+        if op.is_some() && matches!(local, Local::Done) {
+            self.waits_now(cx.now);
+        }
         let Work { volume, start, end, durable, .. } = work;
         self.active.push(Active { seq, op, volume, start, end, waits_for, local, durable, since: cx.now });
         seq
@@ -315,7 +325,10 @@ impl Owner {
     /// The local device has done (or not) what write `seq` asked.
     pub fn local_done(&mut self, cx: &mut Context, seq: u64, result: Result<(), BlockError>) {
         let Some(at) = self.active.iter().position(|active| active.seq == seq) else { return };
-        self.active[at].local = Local::Done;
+        let active = &mut self.active[at];
+        active.local = Local::Done;
+        let since = active.since;
+        self.waits_now(since);
         self.release(cx, seq);
         match result {
             Ok(()) => self.evaluate(cx, seq),
@@ -469,22 +482,32 @@ impl Owner {
 
     // What hosts wait for.
 
-    /// Since when the oldest host has waited for the peer alone.
-    pub fn waits_since(&self) -> Option<Instant> {
-        self.active
-            .iter()
-            .filter(|active| active.op.is_some() && active.is_done_here())
-            .map(|active| active.since)
-            .min()
+    /// Since when the oldest host has waited for the peer alone, at the earliest.
+    pub fn waits_since_earliest(&self) -> Option<Instant> {
+        self.waits_from
+    }
+
+    /// The same, exactly: searched for.
+    pub fn waits_since(&mut self) -> Option<Instant> {
+        let waiting = self.active.iter().filter(|active| active.op.is_some() && active.is_done_here());
+        self.waits_from = waiting.map(|active| active.since).min();
+        self.waits_from
+    }
+
+    fn waits_now(&mut self, since: Instant) {
+        self.waits_from = Some(self.waits_from.map_or(since, |from| from.min(since)));
     }
 
     /// Some host waits for what the peer will never say.
-    pub fn waits_in_vain(&self) -> bool {
-        self.active.iter().any(|active| {
-            active.op.is_some()
-                && active.is_done_here()
-                && self.ring.get(active.seq).is_some_and(|entry| !entry.for_peer)
-        })
+    pub fn waits_in_vain(&mut self) -> bool {
+        if !self.may_wait_in_vain {
+            return false;
+        }
+        let ring = &self.ring;
+        let in_vain =
+            |active: &&Active| active.op.is_some() && ring.get(active.seq).is_some_and(|entry| !entry.for_peer);
+        self.may_wait_in_vain = self.active.iter().any(|active| in_vain(&active));
+        self.active.iter().filter(in_vain).any(Active::is_done_here)
     }
 
     pub fn is_waited_for(&self) -> bool {

@@ -231,7 +231,7 @@ impl Replica {
         let owner = self.owner.as_ref();
         let stall = match (self.policy.mode, owner) {
             (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone && self.degrading == Degrading::No => {
-                owner.waits_since().map(|since| since + self.policy.max_stall)
+                owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
             }
             _ => None,
         };
@@ -320,21 +320,29 @@ impl Replica {
 
     /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
     fn see_to_those_who_wait(&mut self, now: Instant) {
-        let Some(owner) = &self.owner else { return };
+        let is_lost = self.is_peer_lost();
+        let Some(owner) = &mut self.owner else { return };
         if owner.alone || self.degrading != Degrading::No {
             return;
         }
-        let is_lost = self.is_peer_lost();
-        let waits_since = owner.waits_since();
-        let stalled = waits_since.is_some_and(|since| since + self.policy.max_stall <= now);
-        match (self.policy.mode, self.policy.on_link_loss) {
+        if self.policy.mode == Mode::Async {
             // It does not wait, but the peer is outdated from its first write on, and that is to be known.
-            (Mode::Async, _) if is_lost && owner.lag_bytes() > 0 && !self.peer_outdated => self.degrade(now),
-            (Mode::Async, _) => (),
-            (_, OnLinkLoss::Degrade) if waits_since.is_some() && (is_lost || stalled || owner.waits_in_vain()) => {
+            if is_lost && owner.lag_bytes() > 0 && !self.peer_outdated {
                 self.degrade(now);
             }
-            (_, OnLinkLoss::Hold) if waits_since.is_some() && (is_lost || stalled) => {
+            return;
+        }
+        let max_stall = self.policy.max_stall;
+        let is_late = |since: Option<Instant>| since.is_some_and(|since| since + max_stall <= now);
+        let in_vain = owner.waits_in_vain();
+        if !is_lost && !in_vain && !is_late(owner.waits_since_earliest()) {
+            return;
+        }
+        let waits_since = owner.waits_since();
+        let stalled = is_late(waits_since);
+        match self.policy.on_link_loss {
+            OnLinkLoss::Degrade if waits_since.is_some() && (is_lost || stalled || in_vain) => self.degrade(now),
+            OnLinkLoss::Hold if waits_since.is_some() && (is_lost || stalled) => {
                 if !std::mem::replace(&mut self.told_held, true) {
                     self.outputs.push_back(Output::Event(Event::Held));
                 }

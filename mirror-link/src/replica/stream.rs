@@ -139,6 +139,7 @@ impl Owner {
 
     /// Everything that is in the ring for the peer goes into the dirty map.
     fn withdraw_all(&mut self, cx: &mut Context) {
+        self.may_wait_in_vain = true;
         for seq in self.ring.base() + 1..self.ring.next() {
             let reading = self.ring.get(seq).is_some_and(|entry| entry.place == Place::Reading);
             if let Some((volume, range)) = self.ring.withdraw(seq).and_then(|op| op.place())

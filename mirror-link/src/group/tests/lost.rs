@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::joined::MODES;
-use super::node::{BLOCKS, Node};
+use super::node::{BLOCKS, Node, eventually};
 use super::pair::Pair;
 use crate::block::BlockError;
 use crate::config::{Mode, OnLinkLoss};
@@ -61,7 +61,7 @@ async fn what_memory_does_not_hold_is_spilled_and_sent_later() {
     let line = pair.connected().await;
     pair.a.write(0, 1, 1).await.unwrap();
     pair.alike().await;
-    super::node::eventually("the spill is given back", || spilled_files(&pair.a) == 0).await;
+    eventually("the spill is given back", || spilled_files(&pair.a) == 0).await;
     drop(line);
 }
 
@@ -110,6 +110,31 @@ async fn hold_never_answers_what_the_peer_lacks() {
     assert!(record(&pair.a).contains("\"peer_outdated\":false"), "{}", record(&pair.a));
     pair.connected().await;
     pair.a.write(0, 1, 3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_is_silent_is_waited_for_as_long_as_max_stall_says() {
+    for mode in [Mode::Memsync, Mode::Sync] {
+        let pair = Pair::start_with(mode, |config| config.policy.max_stall = Duration::from_millis(300)).await;
+        let line = pair.connected().await;
+        // The first of these is long past when the second begins to wait.
+        for wait in [Duration::ZERO, Duration::from_millis(400)] {
+            pair.a.write(0, 1, 1).await.unwrap();
+            tokio::time::sleep(wait).await;
+        }
+        line.stall(true);
+        let start = Instant::now();
+        pair.a.write(0, 1, 2).await.unwrap();
+        assert!(
+            (Duration::from_millis(290)..Duration::from_secs(2)).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
+        assert!(record(&pair.a).contains("\"peer_outdated\":true"), "{}", record(&pair.a));
+        line.stall(false);
+        pair.alike().await;
+        eventually("the record says so", || record(&pair.a).contains("\"peer_outdated\":false")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
