@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::io::{LocalAction, Output};
+use super::machine::{Replica, Then};
 use super::owner::LocalWork;
-use super::replica::{Replica, Then};
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{VolumeIndex, WriteSeq};

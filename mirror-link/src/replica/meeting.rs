@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::io::{Event, Output};
+use super::machine::{Replica, Then};
 use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
-use super::replica::{Replica, Then};
 use crate::ids::{Generation, Instance, SessionId, Slot};
 use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Role, VolumeShape};
 

@@ -12,15 +12,15 @@
 mod applying;
 mod dirty;
 pub mod io;
+mod machine;
 mod meeting;
 mod owner;
 pub mod planted;
 mod receiver;
 pub mod reconcile;
 mod reign;
-mod replica;
 mod ring;
 pub mod status;
 mod stream;
 
-pub use replica::Replica;
+pub use machine::Replica;

@@ -9,11 +9,11 @@
 use std::time::{Duration, Instant};
 
 use super::io::{Command, CommandId, Done, Event, Output, Refusal, StoreFailed};
+use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
 use super::meeting::Meeting;
 use super::owner::Owner;
 use super::planted::Fault;
 use super::receiver::Receiver;
-use super::replica::{Degrading, Replica, STORE_RETRY_AFTER, Then};
 use crate::config::Policy;
 use crate::ids::{Generation, OwnerEpoch};
 use crate::wire::message::{DiskState, Op, Role};
