@@ -3,62 +3,13 @@
 mod pair;
 
 use mirror_link::replica::io::Command;
+use pair::cdb::{cdb10, cdb16, copy, data, short16, unmap};
 use pair::{Answer, BLOCK, GOOD, Line, Node};
 use target_core::target::config::{Mode, OnLinkLoss, Role};
 
 const SERIAL: [u8; 6] = [0x12, 1, 0x80, 0, 255, 0];
 const DESIGNATORS: [u8; 6] = [0x12, 1, 0x83, 0, 255, 0];
 const STANDBY: Answer = Answer::Check(2, 0x04, 0x0B);
-
-fn cdb10(opcode: u8, flags: u8, lba: u32, blocks: u16) -> [u8; 10] {
-    let (l, b) = (lba.to_be_bytes(), blocks.to_be_bytes());
-    [opcode, flags, l[0], l[1], l[2], l[3], 0, b[0], b[1], 0]
-}
-
-fn cdb16(opcode: u8, flags: u8, lba: u64, blocks: u32) -> [u8; 16] {
-    let mut cdb = [0; 16];
-    (cdb[0], cdb[1]) = (opcode, flags);
-    cdb[2..10].copy_from_slice(&lba.to_be_bytes());
-    cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
-    cdb
-}
-
-/// COMPARE AND WRITE and WRITE ATOMIC(16), whose length is in byte 13.
-fn short16(opcode: u8, lba: u64, blocks: u8) -> [u8; 16] {
-    let mut cdb = cdb16(opcode, 0, lba, 0);
-    cdb[13] = blocks;
-    cdb
-}
-
-fn data(blocks: usize, seed: u8) -> Vec<u8> {
-    (0..blocks * BLOCK).map(|at| (at / 7) as u8 ^ seed).collect()
-}
-
-fn unmap(lba: u64, blocks: u32) -> Vec<u8> {
-    [&[0, 22, 0, 16, 0, 0, 0, 0][..], &lba.to_be_bytes(), &blocks.to_be_bytes(), &[0; 4]].concat()
-}
-
-/// EXTENDED COPY of 8 blocks from LBA 0 of one to LBA 96 of another volume of the group.
-fn copy(from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut list = vec![1, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
-    for naa in [from, to] {
-        let mut cscd = [0; 32];
-        (cscd[0], cscd[30]) = (0xE4, 2);
-        cscd[4..8].copy_from_slice(&[1, 3, 0, 8]);
-        cscd[8..16].copy_from_slice(naa);
-        list.extend_from_slice(&cscd);
-    }
-    list.extend_from_slice(&[2, 0, 0, 0x18, 0, 0, 0, 1, 0, 0, 0, 8]);
-    list.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 96]);
-    list
-}
-
-async fn alike(alpha: &Node, beta: &Node, line: &Line, after: &str) {
-    line.settled().await;
-    for volume in ["a", "b"] {
-        assert!(alpha.contents(volume).await == beta.contents(volume).await, "volume {volume} differs after {after}");
-    }
-}
 
 #[tokio::test]
 async fn both_nodes_show_one_disk_before_they_have_met() {
@@ -97,7 +48,7 @@ async fn every_command_has_the_same_effect_on_both() {
     let host = alpha.session("host");
     assert_eq!(host.ready().await, GOOD);
     let naa: Vec<Vec<u8>> = alpha.catalog.volumes().map(|volume| volume.unit.naa()).collect();
-    let copy_list = copy(&naa[0], &naa[1]);
+    let copy_list = copy(1, &naa[0], &naa[1]);
     let pattern = vec![0, 0x88, 0, 0, 0, 1, 0, 2, 0xC3, 0x3C];
     let overwrite = [&[1, 0, 2, 0][..], &data(1, 0x77)].concat();
     let both = [data(4, 1), data(4, 0x55)].concat();
@@ -124,7 +75,7 @@ async fn every_command_has_the_same_effect_on_both() {
     for (name, cdb, list) in steps {
         let before = [alpha.contents("a").await, alpha.contents("b").await];
         assert_eq!(host.send(&cdb, &list).await, GOOD, "{name}");
-        alike(&alpha, &beta, &line, name).await;
+        pair::alike(&alpha, &beta, &line, name).await;
         let after = [alpha.contents("a").await, alpha.contents("b").await];
         assert_eq!(before != after, name != "SYNCHRONIZE CACHE", "{name} has an effect");
     }
@@ -161,7 +112,7 @@ async fn a_promoted_node_serves_what_was_written_under_the_same_reservation() {
         other.send(&cdb10(0x2A, 0, 0, 8), &data(8, 11)).await,
         Answer::Other(target_core::scsi::status::Status::ReservationConflict)
     );
-    alike(&alpha, &beta, &line, "a promotion").await;
+    pair::alike(&alpha, &beta, &line, "a promotion").await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::device_error::Failure;
 use super::media::{Outcome, later};
 use super::operation::{Condition, Kind, Plan};
+use super::patience::patiently;
 use super::persist::RecordKind;
 use super::twin;
 use super::unit::LogicalUnit;
@@ -259,24 +260,14 @@ async fn sweep(
     for piece in whole.pieces(pieces) {
         {
             let unit = weak.upgrade().ok_or(Ended::Abandoned)?;
-            patiently(|| fill.fill(&unit, piece)).await?;
+            patiently(|| fill.fill(&unit, piece), || false).await?;
         }
         let done = piece.end().0 as f64 / capacity.0 as f64;
         progress.store(((pass as f64 + done) / passes as f64 * 65535.0) as u16, Ordering::Relaxed);
         tokio::time::sleep_until(began + duration_min.mul_f64(done)).await;
     }
     let unit = weak.upgrade().ok_or(Ended::Abandoned)?;
-    patiently(|| unit.device.flush()).await
-}
-
-/// A write that waited too long for the peer is done again: nobody waits for the operation as for a command.
-async fn patiently<F: Future<Output = Result<(), BlockError>>>(mut attempt: impl FnMut() -> F) -> Result<(), Ended> {
-    loop {
-        match attempt().await {
-            Err(BlockError::Stalled) => tokio::time::sleep(PEER_PAUSE).await,
-            done => return done.map_err(Ended::from),
-        }
-    }
+    Ok(patiently(|| unit.device.flush(), || false).await?)
 }
 
 async fn exit_failure_mode(unit: &Arc<LogicalUnit>) -> Outcome {

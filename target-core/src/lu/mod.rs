@@ -32,6 +32,7 @@ mod media;
 mod operation;
 mod pages;
 mod parameters;
+mod patience;
 mod port_groups;
 mod prepare;
 mod prepared;

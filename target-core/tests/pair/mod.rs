@@ -1,5 +1,9 @@
 //! Two nodes in one process, each with its catalog; their groups are joined by a line in memory that reorders across slots.
 
+#![allow(dead_code, reason = "each test takes what it needs of it")]
+
+pub mod cdb;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -228,11 +232,11 @@ impl Line {
         static SESSIONS: AtomicU64 = AtomicU64::new(1);
         let id = SessionId(SESSIONS.fetch_add(1, Ordering::Relaxed));
         let ends = [a.group().clone(), b.group().clone()];
-        let mut carriers = Vec::new();
+        let mut carried = Vec::new();
         let mut end = |to: &Arc<Group>| {
             let slots = (0..SLOTS).map(|_| {
                 let (sender, messages) = mpsc::unbounded_channel();
-                carriers.push(tokio::spawn(carry(messages, to.clone(), id)));
+                carried.push(carry(messages, to.clone(), id));
                 sender
             });
             Arc::new(End { id, slots: slots.collect() })
@@ -243,6 +247,8 @@ impl Line {
         for slot in (0..SLOTS).map(Slot) {
             ends.iter().for_each(|end| end.slot_up(id, slot));
         }
+        // As with sockets, nothing is read before both are there.
+        let carriers = carried.into_iter().map(tokio::spawn).collect();
         Line { id, ends, carriers }
     }
 
@@ -259,6 +265,13 @@ impl Line {
             [&a, &b].iter().all(|end| end.link == LinkState::Established) && owner.applied_upto >= owner.seq
         };
         eventually(is_settled, || format!("{:?} {:?}", self.ends[0].status(), self.ends[1].status())).await;
+    }
+}
+
+pub async fn alike(alpha: &Node, beta: &Node, line: &Line, after: &str) {
+    line.settled().await;
+    for volume in ["a", "b"] {
+        assert!(alpha.contents(volume).await == beta.contents(volume).await, "volume {volume} differs after {after}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::records::Record;
 use super::{CopyDirectory, CopyEnd, EndRefusal, Purpose};
 use crate::block::{BlockCount, BlockDevice, BlockError, BlockLength, Durability, Extent, Lba};
 use crate::lu::nexus::NexusName;
+use crate::lu::patience::patiently;
 use crate::scsi::access::ReservationAccess;
 use crate::scsi::copy::{Cscd, DESTINATION_LBA_AT, SOURCE_LBA_AT, Segment, SegmentExtent};
 use crate::scsi::sense::{Asc, Sense, SenseKey, SenseKeySpecific};
@@ -81,7 +82,7 @@ impl<'a> SegmentCopy<'a> {
             }
         }
         if self.destination.end.write_through() && self.length > 0 {
-            let flushed = self.destination.device.flush().await;
+            let flushed = patiently(|| self.destination.device.flush(), || record.is_cancelled()).await;
             flushed.map_err(|error| self.failed(error, DESTINATION_ID_AT))?;
         }
         Ok(())
@@ -102,9 +103,10 @@ impl<'a> SegmentCopy<'a> {
         // Either may have changed since the last piece: preempted, ejected, write protected.
         let segment = self.segment.offset;
         permit(&self.source, self.nexus, ReservationAccess::Read, segment + SOURCE_ID_AT)?;
-        let data = self.source.read(from, length).await.map_err(|error| self.failed(error, SOURCE_ID_AT))?;
+        let data = patiently(|| self.source.read(from, length), || record.is_cancelled()).await;
+        let data = data.map_err(|error| self.failed(error, SOURCE_ID_AT))?;
         permit(&self.destination, self.nexus, ReservationAccess::Write, segment + DESTINATION_ID_AT)?;
-        let written = self.destination.write(from, data).await;
+        let written = patiently(|| self.destination.write(from, data.clone()), || record.is_cancelled()).await;
         written.map_err(|error| self.failed(error, DESTINATION_ID_AT))?;
         record.copied(length);
         Ok(())

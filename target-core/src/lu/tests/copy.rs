@@ -1,6 +1,8 @@
 //! EXTENDED COPY and RECEIVE COPY RESULTS between logical units of a nexus.
 
 use super::*;
+use crate::block::BlockError;
+use crate::block::faulty::{Fault, FaultyDevice, Operation};
 
 /// The unit asked (LUN 0) and another (LUN 1).
 fn two() -> (Fixture, Arc<LogicalUnit>) {
@@ -134,4 +136,15 @@ async fn an_immediate_copy_is_good_at_once_and_its_status_follows() {
     };
     assert_eq!((completed[5], completed[25]), (1, 1), "completed, one segment");
     assert_eq!(read(&there, 7).await, Answer::Good(vec![0xCD; 8 * BLOCK]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_outlasts_a_peer_that_does_not_answer() {
+    let device = Arc::new(FaultyDevice::new(memory()));
+    let fixture = Fixture::with(options(), device.clone(), StateStore::memory());
+    let session = fixture.session("a");
+    write(&session, 0, 0xAB).await;
+    device.inject(Fault { times: 3, ..Fault::always(&[Operation::Read, Operation::Write], BlockError::Stalled) });
+    assert_eq!(copy(&session, 0, &lid1(1, &descriptors(&fixture.unit, &fixture.unit, 100))).await, GOOD);
+    assert_eq!(read(&session, 100).await, Answer::Good(vec![0xAB; 8 * BLOCK]));
 }
