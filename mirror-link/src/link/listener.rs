@@ -112,10 +112,9 @@ impl Directory {
         loop {
             match socket.recv_from(&mut buffer).await {
                 Ok((length, from)) => self.hear(&buffer[..length], from),
-                // That a former datagram of ours found nobody, mostly.
                 Err(error) => {
-                    tracing::trace!(%error, "receiving a heartbeat failed");
-                    tokio::task::yield_now().await;
+                    tracing::debug!(%error, "receiving a heartbeat failed");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }

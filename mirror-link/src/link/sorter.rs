@@ -1,6 +1,5 @@
 //! What one slot's reader hands on: the frames of one wake-up, each group's together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,7 +8,7 @@ use smallvec::SmallVec;
 use super::member::Member;
 use super::outbox::Outbox;
 use super::session::Session;
-use crate::ids::GroupIndex;
+use crate::ids::{GroupIndex, GroupName};
 use crate::wire::message::{ByeReason, Frame, GroupFrame, Message};
 
 #[derive(Debug)]
@@ -19,8 +18,8 @@ pub struct Sorter {
     outbox: Arc<Outbox>,
     members: Arc<[Arc<dyn Member>]>,
     /// What the peer calls the groups, as its Hellos on this slot said: a group's first frame on a slot is its Hello.
-    /// At most an entry for each of the 65536 numbers that a frame can name.
-    called: HashMap<GroupIndex, Called>,
+    /// By that number; at most all 65536 that a frame can name.
+    called: Vec<Called>,
     /// By place in `members`.
     batches: Vec<Vec<Message>>,
     touched: SmallVec<[usize; 4]>,
@@ -28,7 +27,9 @@ pub struct Sorter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Called {
-    Ours(usize),
+    /// Nothing was said of it.
+    Unheard,
+    Ours(u32),
     /// Of that name we share none, or there was no Hello: its frames are not obeyed.
     Nobody,
 }
@@ -36,7 +37,7 @@ enum Called {
 impl Sorter {
     pub fn new(peer: Arc<str>, session: Arc<Session>, outbox: Arc<Outbox>, members: Arc<[Arc<dyn Member>]>) -> Sorter {
         let batches = members.iter().map(|_| Vec::new()).collect();
-        Sorter { peer, session, outbox, members, called: HashMap::new(), batches, touched: SmallVec::new() }
+        Sorter { peer, session, outbox, members, called: Vec::new(), batches, touched: SmallVec::new() }
     }
 
     /// Answers the reason if it is a Bye.
@@ -66,27 +67,46 @@ impl Sorter {
             return;
         }
         if let Message::Hello(hello) = &frame.message {
-            let place = self.members.iter().position(|member| *member.name() == hello.group);
-            self.called.insert(frame.group, place.map_or(Called::Nobody, Called::Ours));
-            match place {
-                Some(place) => self.session.met(place),
-                None if self.session.foreign(&hello.group) => tracing::warn!(
-                    peer = %self.peer, group = %hello.group,
-                    "the peer mirrors a group with us that is not configured here: its volumes are not kept alike; \
-                     add them to this node's configuration, or take `mirror` from them there"
-                ),
-                None => {}
-            }
+            let called = self.look_up(&hello.group);
+            *self.called(frame.group) = called;
         }
-        let called = self.called.entry(frame.group).or_insert_with(|| {
-            tracing::warn!(peer = %self.peer, group = %frame.group, "frames of a group that has not said Hello are not obeyed");
-            Called::Nobody
-        });
-        let Called::Ours(place) = *called else { return };
+        let called = self.called(frame.group);
+        let place = match *called {
+            Called::Ours(place) => place as usize,
+            Called::Nobody => return,
+            Called::Unheard => {
+                *called = Called::Nobody;
+                let (peer, group) = (&self.peer, frame.group);
+                return tracing::warn!(%peer, %group, "frames of a group that has not said Hello are not obeyed");
+            }
+        };
         self.session.received(place, &frame.message);
         if self.batches[place].is_empty() {
             self.touched.push(place);
         }
         self.batches[place].push(frame.message);
+    }
+
+    fn called(&mut self, group: GroupIndex) -> &mut Called {
+        let place = usize::from(group.0);
+        if self.called.len() <= place {
+            self.called.resize(place + 1, Called::Unheard);
+        }
+        &mut self.called[place]
+    }
+
+    fn look_up(&self, name: &GroupName) -> Called {
+        if let Some(place) = self.members.iter().position(|member| member.name() == name) {
+            self.session.met(place);
+            return Called::Ours(place as u32);
+        }
+        if self.session.foreign(name) {
+            tracing::warn!(
+                peer = %self.peer, group = %name,
+                "the peer mirrors a group with us that is not configured here: its volumes are not kept alike; add them to this \
+                 node's configuration, or take `mirror` from them there"
+            );
+        }
+        Called::Nobody
     }
 }
