@@ -114,8 +114,11 @@ impl Replica {
         let disk = match record.disk {
             // Writes may have been acknowledged since without it.
             DiskState::UpToDate if !was_owner => DiskState::Consistent,
+            // Repaired or replaced, or it will fail again; nothing on it is believed.
+            DiskState::Failed => DiskState::Inconsistent,
             disk => disk,
         };
+        let believed = record.disk != DiskState::Failed;
         let receiver = Receiver::new(config.queue);
         let policy = config.policy;
         let mut replica = Replica {
@@ -126,8 +129,8 @@ impl Replica {
             role: record.role,
             disk,
             epoch: record.epoch,
-            generation: record.generation,
-            history: record.history,
+            generation: if believed { record.generation } else { Generation::NONE },
+            history: if believed { record.history } else { Vec::new() },
             dirty_since: (was_owner && record.clean && !is_new).then_some(record.generation),
             counted_for: None,
             crashed_owner: was_owner && !record.clean,

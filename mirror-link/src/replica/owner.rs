@@ -53,6 +53,8 @@ pub(super) struct Owner {
     /// Flushes that concern this node alone.
     plain: Vec<(u64, HostOp)>,
     plain_next: u64,
+    /// That with which the reign is to end.
+    pub(super) last_flush: Option<u64>,
     pub stream: Option<Stream>,
     pub(super) cursor: u64,
     /// From this number on everything in the ring is for the peer.
@@ -162,6 +164,7 @@ impl Owner {
             reads: Vec::new(),
             plain: Vec::new(),
             plain_next: 0,
+            last_flush: None,
             stream: None,
             cursor: 1,
             whole_from: 1,
@@ -213,6 +216,14 @@ impl Owner {
                 self.admit(cx, op, Work::on(volume, extent, wire, LocalAction::Unmap { volume, extent }, false));
             }
         }
+    }
+
+    /// Before a reign ends in good order, hosts having their answers: what both have is on both media, for nobody will remember that it was not.
+    pub fn flush_both(&mut self, cx: &mut Context) {
+        let local = Some(LocalAction::Flush { volume: None });
+        let work = Work { volume: VolumeIndex(0), start: 0, end: 0, op: Op::Flush, local, durable: true };
+        self.last_flush = Some(self.number(cx, None, work, Place::Memory));
+        self.pump(cx);
     }
 
     fn flush_here(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex) {
@@ -285,15 +296,15 @@ impl Owner {
         {
             self.set_dirty(volume, range);
         }
-        if matches!(work.op, Op::ResyncDone { .. }) {
+        let ends_the_reign = work.durable && op.is_none();
+        if ends_the_reign || matches!(work.op, Op::ResyncDone { .. }) {
             after = self.ring.next() - 1;
         }
         let seq = self.ring.push(after, odep, work.op, place, !self.detached);
         let ready = waits_for.is_empty();
         let local = match work.local {
             Some(action) if ready => {
-                let kind = if op.is_some() { LocalWork::Host } else { LocalWork::ResyncRead };
-                cx.out.push_back(Output::Local { io: kind.io(cx.run, seq), action });
+                cx.out.push_back(Output::Local { io: LocalWork::for_owner(&action).io(cx.run, seq), action });
                 Local::Running
             }
             Some(action) => Local::Waiting(action),
@@ -362,8 +373,7 @@ impl Owner {
             if active.waits_for.is_empty()
                 && let Local::Waiting(action) = std::mem::replace(&mut active.local, Local::Running)
             {
-                let kind = if active.op.is_some() { LocalWork::Host } else { LocalWork::ResyncRead };
-                cx.out.push_back(Output::Local { io: kind.io(cx.run, active.seq), action });
+                cx.out.push_back(Output::Local { io: LocalWork::for_owner(&action).io(cx.run, active.seq), action });
             }
         }
     }
@@ -381,7 +391,7 @@ impl Owner {
     pub fn evaluate_all(&mut self, cx: &mut Context) {
         let mut at = 0;
         while at < self.active.len() {
-            if self.active[at].op.is_some() && self.is_kept(cx, &self.active[at]) {
+            if self.is_kept(cx, &self.active[at]) {
                 self.finish(cx, at, Ok(()));
             } else {
                 at += 1;
@@ -511,7 +521,10 @@ impl Owner {
     }
 
     pub fn is_waited_for(&self) -> bool {
-        self.active.iter().any(|active| active.op.is_some()) || !self.plain.is_empty()
+        let flush =
+            |active: &Active| Some(active.seq) == self.last_flush && (!active.is_done_here() || self.is_established());
+        let waited_for = |active: &Active| active.op.is_some() || flush(active);
+        self.active.iter().any(waited_for) || !self.plain.is_empty()
     }
 
     /// Tell those that have waited since before `before` that it did not come about in time.
@@ -574,6 +587,10 @@ pub(super) enum LocalWork {
 }
 
 impl LocalWork {
+    fn for_owner(action: &LocalAction) -> LocalWork {
+        if matches!(action, LocalAction::Read { .. }) { LocalWork::ResyncRead } else { LocalWork::Host }
+    }
+
     pub fn io(self, run: u16, number: u64) -> LocalIo {
         LocalIo(u64::from(run) << 48 | (number & NUMBER_MASK) << 3 | self as u64)
     }

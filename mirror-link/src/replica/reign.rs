@@ -16,7 +16,7 @@ use super::planted::Fault;
 use super::receiver::Receiver;
 use crate::config::Policy;
 use crate::ids::{Generation, OwnerEpoch};
-use crate::wire::message::{DiskState, Op, Role};
+use crate::wire::message::{DiskState, Role};
 
 /// A command that takes its time.
 #[derive(Debug)]
@@ -31,7 +31,9 @@ pub(super) struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// Received writes are being applied.
-    Promoting,
+    Promoting {
+        force: bool,
+    },
     /// The epoch is being recorded.
     Ascending,
     Demoting {
@@ -128,7 +130,8 @@ impl Replica {
                 position.lag_bytes, position.lag_ms
             ));
         }
-        self.pending = Some(Pending { id: Some(id), what: What::Promoting, remarks, deadline: now + PATIENCE });
+        self.pending =
+            Some(Pending { id: Some(id), what: What::Promoting { force }, remarks, deadline: now + PATIENCE });
     }
 
     /// Everything that could be applied is: what can't be is given up.
@@ -243,13 +246,17 @@ impl Replica {
             return self.answer(id, Ok(vec!["it is Secondary already".into()]));
         }
         if self.owner.is_none() {
-            // It never served: there is nothing to bring to the peer.
+            // It has not served: there is nothing to bring to the peer, unless its last run ended in the midst of it.
+            if std::mem::take(&mut self.crashed_owner) {
+                self.draw_generation();
+            }
             self.step_down(now);
             self.pending =
                 Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
             self.store_as(true, Then::Answer(id));
             return self.greet_again(now);
         }
+        self.with_owner(now, |owner, _| owner.last_flush = None);
         let deadline = now + self.policy.max_stall.max(PATIENCE);
         self.pending = Some(Pending { id: Some(id), what: What::Demoting { force }, remarks: Vec::new(), deadline });
         self.show();
@@ -275,6 +282,9 @@ impl Replica {
     fn finish_demotion(&mut self, now: Instant) {
         let Some(Pending { id, what, .. }) = self.pending.take() else { return };
         let is_split = self.meeting.is_split();
+        if !self.is_all_with_the_peer() {
+            self.draw_generation();
+        }
         self.step_down(now);
         if is_split && what == (What::Demoting { force: true }) {
             self.give_way();
@@ -301,13 +311,7 @@ impl Replica {
                 Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
             return self.store_as(clean, Then::Answer(id));
         }
-        // A flush in the stream: what the peer has only applied counts for nothing once nobody remembers it.
-        self.with_owner(now, |owner, cx| {
-            if owner.is_established() {
-                owner.number_own(cx, Op::Flush, None);
-                owner.pump(cx);
-            }
-        });
+        self.with_owner(now, |owner, _| owner.last_flush = None);
         self.pending =
             Some(Pending { id: Some(id), what: What::Ending, remarks: Vec::new(), deadline: now + ENDING_PATIENCE });
         self.show();
@@ -315,11 +319,15 @@ impl Replica {
 
     fn finish_end(&mut self, now: Instant) {
         let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
-        let clean = self.owner.as_ref().is_some_and(|owner| owner.is_established() && owner.lag_bytes() == 0)
-            && self.owner.as_ref().is_some_and(|owner| owner.ring.lag_writes == 0);
+        let clean = self.is_all_with_the_peer();
         self.pending =
             Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
         self.store_as(clean, Then::Answer(id));
+    }
+
+    fn is_all_with_the_peer(&self) -> bool {
+        let all = |owner: &Owner| owner.is_established() && owner.lag_bytes() + owner.ring.lag_writes == 0;
+        self.owner.as_ref().is_some_and(|owner| all(owner) && !owner.is_waited_for())
     }
 
     // What takes its time.
@@ -327,11 +335,22 @@ impl Replica {
     pub(super) fn see_to_pending(&mut self, now: Instant) {
         let Some(pending) = &self.pending else { return };
         let is_late = pending.deadline <= now;
-        let is_idle = self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
+        let mut is_idle = self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
+        let ends = matches!(pending.what, What::Demoting { .. } | What::Ending);
+        if ends && is_idle && self.owner.as_ref().is_some_and(|owner| owner.last_flush.is_none()) {
+            self.with_owner(now, |owner, cx| owner.flush_both(cx));
+            is_idle = false;
+        }
+        let Some(pending) = &self.pending else { return };
         let lag = self.owner.as_ref().map_or(0, |owner| owner.lag_bytes() + owner.ring.lag_writes);
         let established = self.owner.as_ref().is_some_and(Owner::is_established);
         match pending.what {
-            What::Promoting if self.receiver.is_quiet() => self.ascend_from_replica(now),
+            What::Promoting { force } if self.receiver.is_quiet() => match may_promote(self.disk, &self.meeting, force)
+            {
+                Ok(()) => self.ascend_from_replica(now),
+                // The peer came back meanwhile.
+                Err(refusal) => self.give_up(refusal),
+            },
             What::Demoting { .. } if is_idle && lag == 0 && established => self.finish_demotion(now),
             What::Demoting { force: true } if is_late || self.meeting.is_split() => self.finish_demotion(now),
             What::Demoting { force: false } if is_late => {
@@ -342,11 +361,11 @@ impl Replica {
                 self.give_up(Refusal::Other(format!("{why}: it stays Primary; with force it gives way all the same")));
             }
             What::Ending if is_idle && (lag == 0 || !established) || is_late => self.finish_end(now),
-            What::Promoting if is_late => {
+            What::Promoting { .. } if is_late => {
                 self.give_up(Refusal::Other("the local device does not finish the writes that were received".into()));
             }
             What::Ascending | What::Recording if is_late => self.give_up(Refusal::Store),
-            What::Promoting | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
+            What::Promoting { .. } | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
         }
     }
 
@@ -384,12 +403,13 @@ impl Replica {
             (Then::Ungate, Ok(())) => self.receiver.gated = false,
             (Then::Ungate, Err(StoreFailed)) => self.store(Then::Ungate),
             (Then::Answer(id), Ok(())) => {
-                self.pending = None;
+                self.pending.take_if(|pending| pending.id == Some(id));
                 self.answer(id, Ok(Vec::new()));
             }
             (Then::Answer(id), Err(StoreFailed)) => {
-                self.pending = None;
+                self.pending.take_if(|pending| pending.id == Some(id));
                 self.refuse(id, Refusal::Store);
+                self.show();
             }
         }
     }

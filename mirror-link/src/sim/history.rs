@@ -93,6 +93,8 @@ pub struct Reign {
     pub epoch: OwnerEpoch,
     pub began: Moment,
     pub ended: Moment,
+    /// It began with a copy that was known to be good, or not known to be bad.
+    pub sound: bool,
     /// What the hosts found.
     pub base: Image,
     /// Stamps of its writes, ascending.
@@ -195,6 +197,7 @@ impl History {
             epoch,
             began,
             ended: Moment::NEVER,
+            sound: true,
             base,
             writes: Vec::new(),
             seen: Vec::new(),

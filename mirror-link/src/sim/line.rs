@@ -106,6 +106,12 @@ impl World {
                 continue;
             }
             self.net.sessions[session].end(node);
+            if power {
+                // Nobody sends again what was lost on the way.
+                let now = self.now;
+                self.net.sessions[session].slots.iter_mut().for_each(|slot| slot.passes_until[peer] = now);
+                self.net.sessions[session].slots.iter_mut().for_each(|slot| slot.held[peer].clear());
+            }
             let delay = if power { self.scenario.detection } else { self.rng.skewed(10, 20_000) };
             self.after(delay, Event::SessionDown { session, side: peer });
         }
@@ -196,7 +202,7 @@ impl World {
     }
 
     fn release(&mut self, session: SessionIndex, slot: Slot, side: usize) {
-        if self.net.cut_since[side].is_some() {
+        if self.net.cut_since[side].is_some() || self.net.sessions[session].slot(slot).ends[side] != End::Up {
             return;
         }
         let held = std::mem::take(&mut self.net.sessions[session].slot(slot).held[side]);

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::sim::disk::{Image, Stamp};
-use crate::sim::history::Outcome;
+use crate::sim::history::{MarkWrite, Outcome};
 use crate::sim::scenario::NAMES;
 use crate::sim::world::World;
 
@@ -34,14 +34,16 @@ impl World {
         let Some(owner) = self.together() else { return };
         let [owns, follows] = [owner, 1 - owner].map(|node| self.nodes[node].process.as_ref());
         let (Some(owns), Some(follows)) = (owns, follows) else { return };
-        let of_reign = |id: &u64| Some(self.history.marks[*id as usize - 1].reign) == owns.reign;
-        let lacks = owns.marks.iter().find(|(key, id)| of_reign(id) && follows.marks.get(key) != Some(id));
-        if let Some((key, id)) = lacks {
-            let found = follows.marks.get(key);
-            self.violate(
-                Checker::MarkKept,
-                format!("at rest the replica lacks mark {id} of {key:?} and has {found:?}"),
-            );
+        let marks = &self.history.marks;
+        let lacks = |mark: &&MarkWrite| {
+            let told = follows.marks.get(&mark.key).map(|&id| &marks[id as usize - 1]);
+            let owed = Some(mark.reign) == owns.reign && mark.outcome == Outcome::Good;
+            owed && told.is_none_or(|told| told.ended < mark.issued)
+        };
+        if let Some(MarkWrite { id, key, .. }) = marks.iter().find(lacks) {
+            let told = follows.marks.get(key);
+            let text = format!("at rest the replica lacks mark {id} of {key:?} and has {told:?}");
+            self.violate(Checker::MarkKept, text);
         }
     }
 }

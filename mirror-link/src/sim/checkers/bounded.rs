@@ -106,6 +106,10 @@ impl World {
 
     /// The owner, where the pair says that it is one.
     pub(super) fn together(&self) -> Option<usize> {
+        let [a, b] = self.nodes.each_ref().map(|node| node.process.as_ref().map(|process| process.session));
+        if a != b || !matches!(a, Some(Some(_))) {
+            return None;
+        }
         let established = |node: &usize| {
             let Some(status) = self.nodes[*node].status() else { return false };
             status.role == Role::Primary && status.link == LinkState::Established && self.nodes[*node].is_active()

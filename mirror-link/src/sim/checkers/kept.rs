@@ -24,6 +24,7 @@ impl World {
         self.process(node).reign = Some(reign);
         self.note(&[10, node as u64, epoch.0], |_| format!("{} begins reign {reign} in epoch {epoch}", NAMES[node]));
         self.check_epoch(reign);
+        self.history.reigns[reign].sound = sound;
         if !sound {
             return self.forgive(former.1);
         }
@@ -144,7 +145,10 @@ impl World {
         let Request::Write(stamp) = open.request else { return };
         let Some(other) = self.nodes[1 - node].process.as_ref().and_then(|process| process.reign) else { return };
         let write = self.history.write(stamp);
-        if other <= write.reign || !self.nodes[1 - node].owes(write.ended, write.promise) {
+        if other <= write.reign
+            || !self.history.reigns[other].sound
+            || !self.nodes[1 - node].owes(write.ended, write.promise)
+        {
             return;
         }
         let Some(text) = lost_text(&self.history, &self.history.reigns[other].base, write) else { return };
