@@ -133,7 +133,7 @@ impl Replica {
             history: if believed { record.history } else { Vec::new() },
             dirty_since: (was_owner && record.clean && !is_new).then_some(record.generation),
             counted_for: None,
-            crashed_owner: was_owner && !record.clean,
+            crashed_owner: !record.clean,
             peer_outdated: record.peer_outdated,
             standing: None,
             owner: None,
@@ -408,7 +408,7 @@ impl Replica {
             generation: self.generation,
             history: self.history.clone(),
             peer_outdated: self.peer_outdated,
-            clean: clean || self.role == Role::Secondary,
+            clean: clean || self.role == Role::Secondary && !self.crashed_owner,
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });

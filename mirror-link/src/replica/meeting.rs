@@ -266,7 +266,7 @@ impl Replica {
     fn be_target(&mut self, now: Instant) {
         self.wait_until = None;
         if self.role == Role::Primary {
-            self.step_down(now);
+            self.give_way_to_newer(now);
             self.set_disk(DiskState::Outdated);
             self.store(Then::Nothing);
             self.greet_again(now);
@@ -282,7 +282,7 @@ impl Replica {
         if newer == Some(Side::Theirs) {
             let was_primary = self.role == Role::Primary;
             if was_primary {
-                self.step_down(now);
+                self.give_way_to_newer(now);
             }
             if matches!(self.disk, DiskState::UpToDate | DiskState::Consistent) {
                 self.set_disk(DiskState::Outdated);
@@ -292,6 +292,8 @@ impl Replica {
                 self.greet_again(now);
             }
         } else if newer.is_none()
+            && !theirs.crashed_owner
+            && !self.crashed_owner
             && theirs.disk == DiskState::UpToDate
             && self.disk == DiskState::Consistent
             && self.generation != Generation::NONE

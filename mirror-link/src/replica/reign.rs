@@ -149,7 +149,8 @@ impl Replica {
             self.outputs.push_back(Output::Event(Event::Dropped { writes, bytes, list: dropped }));
         }
         let alike = self.meeting.theirs().is_some_and(|theirs| {
-            theirs.generation == self.generation && theirs.role == Role::Secondary && !theirs.crashed_owner
+            let crashed = theirs.crashed_owner || self.crashed_owner;
+            theirs.generation == self.generation && theirs.role == Role::Secondary && !crashed
         });
         self.role = Role::Primary;
         if alike {
@@ -231,6 +232,12 @@ impl Replica {
         self.greet_again(now);
     }
 
+    /// Nothing came between the resolution and its record.
+    fn is_ascending(&self) -> bool {
+        let ends = |pending: &Pending| matches!(pending.what, What::Ending | What::Recording);
+        self.role == Role::Primary && self.owner.is_none() && !self.pending.as_ref().is_some_and(ends)
+    }
+
     // Down.
 
     fn demote(&mut self, now: Instant, id: CommandId, force: bool) {
@@ -296,6 +303,13 @@ impl Replica {
         self.greet_again(now);
     }
 
+    /// The peer has what this node lacks. What was written here meanwhile nobody has counted: until a stream has begun that
+    /// is on record.
+    pub(super) fn give_way_to_newer(&mut self, now: Instant) {
+        self.crashed_owner |= self.owner.is_some();
+        self.step_down(now);
+    }
+
     /// The operator's way out of a split brain: this copy is the one that is overwritten.
     fn give_way(&mut self) {
         self.generation = Generation::NONE;
@@ -304,6 +318,12 @@ impl Replica {
     }
 
     fn end(&mut self, now: Instant, id: CommandId) {
+        // One that waits for its record alone is answered with it.
+        if let Some(Pending { id: Some(id), what, .. }) = self.pending.take()
+            && what != What::Recording
+        {
+            self.refuse(id, Refusal::Other("the process ends".into()));
+        }
         if self.role == Role::Secondary || self.owner.is_none() {
             // A record that says "crashed" is not made better by an owner that never served.
             let clean = self.role == Role::Secondary || !self.crashed_owner;
@@ -336,14 +356,14 @@ impl Replica {
         let Some(pending) = &self.pending else { return };
         let is_late = pending.deadline <= now;
         let mut is_idle = self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
-        let ends = matches!(pending.what, What::Demoting { .. } | What::Ending);
-        if ends && is_idle && self.owner.as_ref().is_some_and(|owner| owner.last_flush.is_none()) {
+        let lag = self.owner.as_ref().map_or(0, |owner| owner.lag_bytes() + owner.ring.lag_writes);
+        let established = self.owner.as_ref().is_some_and(Owner::is_established);
+        let ends = matches!(pending.what, What::Demoting { .. } | What::Ending) && is_idle && lag == 0 && established;
+        if ends && self.owner.as_ref().is_some_and(|owner| owner.last_flush.is_none()) {
             self.with_owner(now, |owner, cx| owner.flush_both(cx));
             is_idle = false;
         }
         let Some(pending) = &self.pending else { return };
-        let lag = self.owner.as_ref().map_or(0, |owner| owner.lag_bytes() + owner.ring.lag_writes);
-        let established = self.owner.as_ref().is_some_and(Owner::is_established);
         match pending.what {
             What::Promoting { force } if self.receiver.is_quiet() => match may_promote(self.disk, &self.meeting, force)
             {
@@ -379,10 +399,11 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (Then::Reign, Ok(())) if self.role == Role::Primary && self.owner.is_none() => self.reign(now),
+            (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {
                 if let Some(owner) = &mut self.owner {
+                    owner.stop();
                     owner.epoch = self.epoch;
                     owner.peer = Default::default();
                 }

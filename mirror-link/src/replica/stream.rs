@@ -107,6 +107,7 @@ impl Owner {
             self.ring.trim();
         }
         self.whole_from = self.ring.next();
+        self.last_flush = None;
         self.whole_from
     }
 

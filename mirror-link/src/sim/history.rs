@@ -183,8 +183,13 @@ impl History {
     pub fn saw(&mut self, reign: ReignIndex, read: Place, stamps: &[Stamp], promise: Promise) {
         let at = self.moment();
         for (block, &stamp) in (read.lba..).zip(stamps) {
-            let of_reign = stamp != ZEROES && self.write(stamp).reign == reign;
-            if of_reign && promise > Promise::Nothing && self.seen.insert((stamp, block), ()).is_none() {
+            if stamp == ZEROES || self.write(stamp).reign != reign {
+                continue;
+            }
+            // What was acknowledged as it is may be lost as it is, read or not.
+            let write = self.write(stamp);
+            let given_up = write.outcome == Outcome::Good && write.promise == Promise::Nothing;
+            if !given_up && promise > Promise::Nothing && self.seen.insert((stamp, block), ()).is_none() {
                 self.reigns[reign].seen.push(Seen { at, stamp, volume: read.volume, block, promise });
             }
         }

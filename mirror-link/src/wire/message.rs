@@ -59,7 +59,8 @@ pub struct Hello {
     pub history: Vec<Generation>,
     /// The generation from which on the sender knows what the peer may lack. `None`: it knows nothing.
     pub dirty_since: Option<Generation>,
-    /// The sender was owner when its process ended without a shutdown.
+    /// The sender was owner when its process ended without a shutdown, or when it gave way to a later one: it may hold
+    /// writes that nobody has counted.
     pub crashed_owner: bool,
     /// The sender recorded that the peer lacks acknowledged writes.
     pub peer_outdated: bool,
