@@ -18,7 +18,6 @@ use crate::extent::Extent;
 use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
 use crate::replica::io::{Command, Done, HostChange, HostOp, Input, Refusal, Standing};
 use crate::replica::status::GroupStatus;
-use crate::store::Place;
 use crate::wire::message::{MarkKind, Message};
 
 /// A group at work.
@@ -36,7 +35,6 @@ pub struct Group {
     pub(super) signals: Arc<Signals>,
     pub(super) unfinished: Arc<Unfinished>,
     pub(super) runtime: Handle,
-    pub(super) _place: Place,
 }
 
 /// What a session offers to its groups. One object a session; gone with it.

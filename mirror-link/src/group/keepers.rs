@@ -79,6 +79,8 @@ pub(super) async fn keep_time(group: Weak<Group>, signals: Arc<Signals>) {
 }
 
 pub(super) async fn keep_records(group: Weak<Group>, signals: Arc<Signals>, store: RecordStore) {
+    // The failure is in the log; it is not repeated until a record is written again.
+    let mut failing = false;
     loop {
         let Some(due) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().records)) else { return };
         let Some(record) = due.newest else {
@@ -93,9 +95,15 @@ pub(super) async fn keep_records(group: Weak<Group>, signals: Arc<Signals>, stor
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        if let Err(error) = &result {
-            tracing::error!(group = %group.config.name, %error, "the group's record could not be written");
+        if let Err(error) = &result
+            && !failing
+        {
+            tracing::error!(
+                group = %group.config.name, %error,
+                "the group's record could not be written; it is tried again, and what depends on it waits"
+            );
         }
+        failing = result.is_err();
         let result = result.map_err(|_| StoreFailed);
         group.turn(
             |core| due.writes.into_iter().for_each(|write| core.handle(Input::Stored { write, result })),

@@ -34,7 +34,6 @@ pub enum GroupError {
 
 /// What is kept in files, opened.
 struct Files {
-    place: Place,
     records: RecordStore,
     record: Option<Record>,
     spills: SpillFile,
@@ -69,7 +68,6 @@ impl Group {
             signals: Arc::new(Signals::default()),
             unfinished: Arc::new(Unfinished::default()),
             runtime: Handle::current(),
-            _place: files.place,
         });
         let (weak, signals) = (Arc::downgrade(&group), &group.signals);
         group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
@@ -112,7 +110,7 @@ async fn open(config: &GroupConfig, state_dir: &Path) -> Result<Files, GroupErro
         let records = RecordStore::new(&place);
         let record = records.load()?;
         let spills = SpillFile::new(&place, bytes_max)?;
-        Ok(Files { place, records, record, spills })
+        Ok(Files { records, record, spills })
     });
     let group = config.name.clone();
     match opened.await {

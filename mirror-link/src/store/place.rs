@@ -1,12 +1,14 @@
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::StoreError;
 
-/// A group's directory; ours alone for as long as this lives.
+/// A group's directory; ours alone for as long as anybody has this: whoever writes there keeps it.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
@@ -16,20 +18,24 @@ pub struct Place {
 
 impl Place {
     /// Make it where it is missing.
-    pub fn claim(state_dir: &Path, group: &str) -> Result<Place, StoreError> {
+    pub fn claim(state_dir: &Path, group: &str) -> Result<Arc<Place>, StoreError> {
         let mirror = state_dir.join("mirror");
         let path = mirror.join(file_name(group));
-        let io = |source| StoreError::Io { path: path.clone(), source };
+        let io = |source: std::io::Error| StoreError::Io { path: path.clone(), source };
         fs::create_dir_all(&path).map_err(io)?;
         // A directory made just now must survive together with the record in it.
         for directory in [&path, &mirror, state_dir] {
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
         }
         let locked = File::open(&path).map_err(io)?;
-        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Place { path, _locked: locked }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path }),
-            Err(error) => Err(io(io::Error::from(error))),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Arc::new(Place { path, _locked: locked })),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PATIENCE / 100),
+                Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse { path }),
+                Err(error) => return Err(io(error.into())),
+            }
         }
     }
 
@@ -61,6 +67,9 @@ fn file_name(group: &str) -> String {
     }
     name
 }
+
+/// For who had it to end: a last write may be on its way to the disk.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// NAME_MAX of Linux's file systems.
 const FILE_NAME_BYTES_MAX: usize = 255;

@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,7 @@ use crate::replica::io::Record;
 #[derive(Clone, Debug)]
 pub struct RecordStore {
     path: PathBuf,
+    _place: Arc<Place>,
 }
 
 /// What the second line must be to be believed.
@@ -28,8 +30,8 @@ struct Seal {
 }
 
 impl RecordStore {
-    pub fn new(place: &Place) -> RecordStore {
-        RecordStore { path: place.path().join("record.json") }
+    pub fn new(place: &Arc<Place>) -> RecordStore {
+        RecordStore { path: place.path().join("record.json"), _place: place.clone() }
     }
 
     /// `None`: there never was one.
@@ -117,7 +119,7 @@ mod tests {
         }
     }
 
-    fn store() -> (tempfile::TempDir, Place, RecordStore) {
+    fn store() -> (tempfile::TempDir, Arc<Place>, RecordStore) {
         let state_dir = tempfile::tempdir().unwrap();
         let place = Place::claim(state_dir.path(), "db").unwrap();
         let store = RecordStore::new(&place);
@@ -150,6 +152,15 @@ mod tests {
             fs::write(&store.path, &whole[..length]).unwrap();
             assert!(matches!(store.load(), Err(StoreError::Corrupt { .. })), "{length} bytes of it");
         }
+    }
+
+    #[test]
+    fn whoever_may_still_write_keeps_the_place() {
+        let (state_dir, place, store) = store();
+        drop(place);
+        assert!(matches!(Place::claim(state_dir.path(), "db"), Err(StoreError::InUse { .. })));
+        drop(store);
+        Place::claim(state_dir.path(), "db").unwrap();
     }
 
     #[test]

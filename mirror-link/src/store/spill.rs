@@ -3,6 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -16,6 +17,7 @@ use crate::ids::WriteSeq;
 /// removed, which gives space back on any file system. The disk holds at most one segment more than `bytes_max`.
 #[derive(Debug)]
 pub struct SpillFile {
+    _place: Arc<Place>,
     directory: PathBuf,
     bytes_max: u64,
     segment_bytes: u64,
@@ -54,7 +56,7 @@ pub enum SpillError {
 
 impl SpillFile {
     /// Empty; what a former process left behind is removed. `bytes_max` 0: nothing is ever taken.
-    pub fn new(place: &Place, bytes_max: u64) -> Result<SpillFile, StoreError> {
+    pub fn new(place: &Arc<Place>, bytes_max: u64) -> Result<SpillFile, StoreError> {
         let directory = place.path().join("spill");
         match fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -63,6 +65,7 @@ impl SpillFile {
             _ => (),
         }
         Ok(SpillFile {
+            _place: place.clone(),
             directory,
             bytes_max,
             segment_bytes: (bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
@@ -178,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn spill(bytes_max: u64) -> (tempfile::TempDir, Place, SpillFile) {
+    fn spill(bytes_max: u64) -> (tempfile::TempDir, Arc<Place>, SpillFile) {
         let state_dir = tempfile::tempdir().unwrap();
         let place = Place::claim(state_dir.path(), "db").unwrap();
         let spill = SpillFile::new(&place, bytes_max).unwrap();
