@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::device::TestDevice;
-use super::node::{BLOCKS, Node, VOLUME, config, eventually};
+use super::node::{BLOCKS, Node, VOLUME, config, eventually, soon};
 use crate::block::{BlockDevice, BlockError, Durability, Eventually, Payload};
 use crate::config::{GroupConfig, Mode};
 use crate::extent::BlockLength;
@@ -27,8 +27,8 @@ async fn a_write_is_on_the_device_when_it_is_answered() {
     node.device.late.store(true, Ordering::Relaxed);
     node.write(8, 1, 0x5a).await.unwrap();
     assert_eq!(node.device.content()[8 * 512], 0x5a);
-    node.group.unmap(VOLUME, node.device.extent(8, 1)).await.unwrap();
-    node.group.flush(VOLUME).await.unwrap();
+    soon(node.group.unmap(VOLUME, node.device.extent(8, 1))).await.unwrap();
+    soon(node.group.flush(VOLUME)).await.unwrap();
     assert_eq!(node.device.content()[8 * 512], 0);
     assert_eq!(
         (node.device.unmaps.load(Ordering::Relaxed), node.device.flushes.load(Ordering::Relaxed) > 0),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::device::BLOCK;
-use super::node::{BLOCKS, VOLUME, eventually};
+use super::node::{BLOCKS, VOLUME, eventually, soon};
 use super::pair::Pair;
 use crate::block::{Allocation, Durability, Eventually, Payload};
 use crate::config::Mode;
@@ -27,10 +27,10 @@ async fn every_change_on_the_primary_comes_to_be_on_the_replica() {
         for byte in 1..=200 {
             pair.a.write(u64::from(byte) * 3, 7, byte).await.unwrap();
         }
-        group.write_zeroes(VOLUME, device.extent(30, 9), Allocation::Keep, Durability::Durable).await.unwrap();
-        group.unmap(VOLUME, device.extent(70, 9)).await.unwrap();
-        group.flush(VOLUME).await.unwrap();
-        group.mark(VOLUME, MarkKind(3), Bytes::from_static(b"reserved")).await.unwrap();
+        soon(group.write_zeroes(VOLUME, device.extent(30, 9), Allocation::Keep, Durability::Durable)).await.unwrap();
+        soon(group.unmap(VOLUME, device.extent(70, 9))).await.unwrap();
+        soon(group.flush(VOLUME)).await.unwrap();
+        soon(group.mark(VOLUME, MarkKind(3), Bytes::from_static(b"reserved"))).await.unwrap();
         pair.alike().await;
         assert!(pair.b.device.content()[600 * BLOCK] == 200 && pair.b.device.content()[72 * BLOCK] == 0);
         let told = || pair.b.observer.marks.lock().clone();
@@ -50,7 +50,7 @@ async fn what_is_answered_in_sync_mode_is_on_the_replica() {
             pair.a.write(u64::from(byte), 1, byte).await.unwrap();
             assert_eq!(pair.b.device.content()[usize::from(byte) * BLOCK], byte);
         }
-        pair.a.group.flush(VOLUME).await.unwrap();
+        soon(pair.a.group.flush(VOLUME)).await.unwrap();
         assert!(pair.b.device.flushes.load(Ordering::Relaxed) > 0);
     }
 }
@@ -86,7 +86,7 @@ async fn a_read_waits_for_the_write_that_a_failover_would_undo() {
     };
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut read).await.is_err(), "not before the write");
     line.stall(false);
-    assert_eq!((write.await, read.await), (Ok(()), Ok(())));
+    assert_eq!((soon(write).await, soon(read).await), (Ok(()), Ok(())));
     assert!(matches!(group.may_read(VOLUME, extent(11, 1)), Eventually::Now(Ok(()))));
 }
 

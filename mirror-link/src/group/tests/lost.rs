@@ -138,15 +138,33 @@ async fn a_peer_that_is_silent_is_waited_for_as_long_as_max_stall_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_of_a_session_that_was_replaced_changes_nothing() {
+    let pair = Pair::start(Mode::Sync).await;
+    let former = pair.connected().await;
+    former.stall(true);
+    // On its way in the former session, and sent again in the next.
+    let (write, line) = tokio::join!(pair.a.write(2, 1, 2), async { pair.connect() });
+    write.unwrap();
+    pair.alike().await;
+    let generation = pair.a.status().generation;
+    former.stall(false);
+    former.cut().await;
+    pair.a.write(3, 1, 3).await.unwrap();
+    pair.alike().await;
+    assert_eq!(pair.a.status().generation, generation, "the peer was not missed");
+    assert_eq!(line.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paused_is_as_good_as_cut() {
     let pair = Pair::start(Mode::Async).await;
     let _line = pair.connected().await;
-    pair.a.group.command(Command::Pause).await.unwrap();
+    pair.a.command(Command::Pause).await.unwrap();
     pair.a.write(5, 1, 5).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(pair.b.device.content()[5 * 512], 0);
     assert!(pair.a.status().paused);
-    pair.a.group.command(Command::Resume).await.unwrap();
+    pair.a.command(Command::Resume).await.unwrap();
     pair.alike().await;
     assert_eq!(pair.b.device.content()[5 * 512], 5);
 }

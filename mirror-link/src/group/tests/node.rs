@@ -10,6 +10,7 @@ use crate::block::{BlockDevice, BlockError, Durability, Payload};
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::group::{Group, GroupError};
 use crate::ids::{Instance, VolumeIndex};
+use crate::replica::io::{Command, Done, Refusal};
 use crate::replica::status::GroupStatus;
 use crate::wire::message::Role;
 
@@ -83,8 +84,17 @@ impl Node {
 
     pub async fn write(&self, lba: u64, blocks: u64, byte: u8) -> Result<(), BlockError> {
         let data = Payload::from(bytes::Bytes::from(vec![byte; blocks as usize * BLOCK]));
-        self.group.write(VOLUME, self.device.extent(lba, blocks), data, Durability::Cached).await
+        soon(self.group.write(VOLUME, self.device.extent(lba, blocks), data, Durability::Cached)).await
     }
+
+    pub async fn command(&self, command: Command) -> Result<Done, Refusal> {
+        soon(self.group.command(command)).await
+    }
+}
+
+/// An answer is owed, whatever happens.
+pub async fn soon<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), answer).await.expect("an answer within 20 s")
 }
 
 pub async fn eventually(what: &str, holds: impl FnMut() -> bool) {

@@ -14,10 +14,10 @@ async fn a_planned_change_of_owners_loses_nothing() {
         let pair = Pair::start(mode).await;
         let line = pair.connected().await;
         pair.a.write(0, 100, 1).await.unwrap();
-        pair.a.group.command(Command::Demote { force: false }).await.unwrap();
+        pair.a.command(Command::Demote { force: false }).await.unwrap();
         assert_eq!(pair.a.observer.standing_now(), Some(Standing::Standby));
         assert!(pair.a.write(0, 1, 2).await.is_err(), "a Secondary takes no host's writes");
-        pair.b.group.command(Command::Promote { force: false }).await.unwrap();
+        pair.b.command(Command::Promote { force: false }).await.unwrap();
         assert_eq!(pair.b.observer.standing_now(), Some(Standing::Active));
         pair.b.write(50, 100, 3).await.unwrap();
         pair.alike().await;
@@ -35,7 +35,7 @@ async fn the_replica_takes_over_and_the_former_owner_follows() {
         pair.a.write(0, 100, 1).await.unwrap();
         pair.alike().await;
         line.cut().await;
-        pair.b.group.command(Command::Promote { force: true }).await.unwrap();
+        pair.b.command(Command::Promote { force: true }).await.unwrap();
         pair.b.write(50, 100, 2).await.unwrap();
         pair.a = pair.a.restart().await;
         let line = pair.connect();
@@ -52,7 +52,7 @@ async fn the_replica_takes_over_and_the_former_owner_follows() {
 async fn there_is_no_second_owner_beside_one_that_is_there() {
     let pair = Pair::start(Mode::Sync).await;
     let _line = pair.connected().await;
-    let refused = pair.b.group.command(Command::Promote { force: false }).await;
+    let refused = pair.b.command(Command::Promote { force: false }).await;
     assert_eq!(refused, Err(Refusal::PeerIsPrimary("alpha".into())));
 }
 
@@ -61,7 +61,7 @@ async fn after_an_end_in_good_order_nothing_is_sent_again() {
     let mut pair = Pair::start(Mode::Async).await;
     let line = pair.connected().await;
     pair.a.write(0, 200, 1).await.unwrap();
-    pair.a.group.command(Command::Shutdown).await.unwrap();
+    pair.a.command(Command::Shutdown).await.unwrap();
     line.cut().await;
     pair.a = pair.a.restart().await;
     let line = pair.connected().await;
