@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -235,12 +236,26 @@ pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> boo
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, for TCP and for UDP, and that the system gives to nobody who asks for any: they lie
+/// below the ephemeral ones.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|l| l.local_addr().expect("it is bound").port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let of_this_process = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS);
+    let is_free = |port: &u16| {
+        let address = ("127.0.0.1", *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    let drawn = || {
+        let nth = of_this_process.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        FIRST_PORT + (nth % PORTS) as u16
+    };
+    std::iter::repeat_with(drawn).take(PORTS as usize).filter(is_free).take(count).collect()
 }
+
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u32 = 20_000;
+/// So that scenarios in several processes at once seldom look at the same.
+const PORTS_OF_A_PROCESS: u32 = 211;
 
 fn write_config(dir: &Path, ports: &[u16], yaml: &str) {
     let mut text = yaml.replace("DIR", &dir.display().to_string());
