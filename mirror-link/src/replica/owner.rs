@@ -245,14 +245,18 @@ impl Owner {
         let is_full = self.ring.memory_bytes + cost > self.bounds.memory;
         let mut place = Place::Memory;
         if is_full && !self.detached {
-            if cx.policy.mode != Mode::Async && !self.alone {
-                // Hosts that wait for the peer bound themselves, unless they are told BUSY and come again.
-                if self.stream.is_none() || cx.policy.on_link_loss == OnLinkLoss::Hold {
-                    cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
-                    return;
-                }
-            } else if matches!(work.op, Op::Write { .. }) && self.ring.spilled_bytes + cost <= self.bounds.spill {
+            let waits_for_peer = cx.policy.mode != Mode::Async && !self.alone;
+            let may_spill = matches!(work.op, Op::Write { .. }) && self.ring.spilled_bytes + cost <= self.bounds.spill;
+            // Hosts that wait for the peer bound themselves, unless they are told BUSY and come again, or others before
+            // them did not wait.
+            let bounds_itself = self.stream.is_some() && cx.policy.on_link_loss != OnLinkLoss::Hold;
+            if waits_for_peer && bounds_itself && self.answered_memory() + cost <= self.bounds.memory {
+                place = Place::Memory;
+            } else if may_spill && (!waits_for_peer || bounds_itself) {
                 place = Place::Spilling;
+            } else if waits_for_peer {
+                cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+                return;
             } else {
                 self.detach(cx);
             }
@@ -267,6 +271,14 @@ impl Owner {
         }
         self.pump(cx);
         self.evaluate(cx, seq);
+    }
+
+    /// What the queue holds in memory of writes that hosts have their answers to, or that are a resync's.
+    fn answered_memory(&self) -> u64 {
+        let hosts = self.active.iter().filter(|active| active.op.is_some());
+        let waited_for =
+            hosts.filter_map(|active| self.ring.get(active.seq)).filter(|entry| entry.place != Place::Spilled);
+        self.ring.memory_bytes - waited_for.map(|entry| entry.cost).sum::<u64>()
     }
 
     /// Give it its place in the order, and start it locally as soon as those it overlaps are done.

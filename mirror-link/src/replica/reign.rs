@@ -257,7 +257,11 @@ impl Replica {
             if std::mem::take(&mut self.crashed_owner) {
                 self.draw_generation();
             }
+            let is_split = self.meeting.is_split();
             self.step_down(now);
+            if force && is_split {
+                self.give_way();
+            }
             self.pending =
                 Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
             self.store_as(true, Then::Answer(id));

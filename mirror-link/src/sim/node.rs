@@ -89,6 +89,8 @@ pub struct Node {
     pub whole: Moment,
     /// What it last said of its copy as a replica.
     pub copy: Option<DiskState>,
+    /// When it last was Primary with a copy that, as a replica, it had said to be no good.
+    pub forced: Moment,
 }
 
 impl Node {
@@ -103,6 +105,7 @@ impl Node {
             lost_power: Moment(0),
             whole: Moment(0),
             copy: None,
+            forced: Moment(0),
         }
     }
 

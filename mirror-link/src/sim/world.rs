@@ -153,6 +153,14 @@ pub enum Phase {
     Over,
 }
 
+/// How things stood when the present virtual second began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    pub turns: u64,
+    pub answered: u64,
+    pub since: Time,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Report {
@@ -189,8 +197,7 @@ pub struct World {
     pub(super) turns: u64,
     pub(super) outputs: u64,
     pub(super) answered: u64,
-    /// Turns when the present virtual second began, and when that was.
-    pub(super) pace: (u64, Time),
+    pub(super) pace: Pace,
 }
 
 impl World {
@@ -215,7 +222,7 @@ impl World {
             turns: 0,
             outputs: 0,
             answered: 0,
-            pace: (0, 0),
+            pace: Pace::default(),
             scenario,
         };
         world.note(&[], |world| format!("{:#?}", world.scenario));

@@ -4,7 +4,7 @@ use super::Checker;
 use crate::replica::status::{GroupStatus, LinkState};
 use crate::sim::Time;
 use crate::sim::scenario::NAMES;
-use crate::sim::world::{Phase, WATCH, World};
+use crate::sim::world::{Pace, Phase, WATCH, World};
 use crate::wire::message::Role;
 
 impl World {
@@ -18,10 +18,11 @@ impl World {
         self.go_on();
     }
 
-    /// What queues say they hold: as configured, and what hosts may have under way besides.
+    /// What queues say they hold: as configured, and besides what hosts had under way when they were told not to wait any
+    /// more, and what they have under way to the spill file.
     pub(super) fn check_memory(&mut self, node: usize) {
         let Some(status) = self.nodes[node].status() else { return };
-        let (held, most) = (status.queue.memory_bytes, self.scenario.queue.memory + self.most_under_way() + PIECE);
+        let (held, most) = (status.queue.memory_bytes, self.scenario.queue.memory + 2 * self.most_under_way() + PIECE);
         if held > most {
             self.violate(
                 Checker::Memory,
@@ -54,14 +55,17 @@ impl World {
     }
 
     fn check_pace(&mut self) {
-        let (turns, since) = self.pace;
+        let Pace { turns, answered, since } = self.pace;
         if self.now < since + 1_000_000 {
             return;
         }
-        self.pace = (self.turns, self.now);
-        let pace = self.turns - turns;
-        if pace > TURNS_PER_SECOND_MAX {
-            self.violate(Checker::Pace, format!("{pace} turns in a second"));
+        self.pace = Pace { turns: self.turns, answered: self.answered, since: self.now };
+        let (turns, answered) = (self.turns - turns, self.answered - answered);
+        if turns > TURNS_PER_SECOND_MAX + answered * TURNS_PER_REQUEST_MAX {
+            self.violate(
+                Checker::Pace,
+                format!("{turns} turns in a second, in which {answered} requests were answered"),
+            );
         }
     }
 
@@ -142,8 +146,10 @@ const PIECE: u64 = (256 << 10) + 256;
 const STALL_MAX: Time = 3_000_000;
 /// For an operator's command.
 const COMMAND_MAX: Time = 60_000_000;
-/// Far more than hosts can cause.
-const TURNS_PER_SECOND_MAX: u64 = 50_000;
+/// Far more than timers, troubles and a resync can cause.
+const TURNS_PER_SECOND_MAX: u64 = 10_000;
+/// Local work on both nodes, the frame, and an acknowledgement of each step, with as much again to spare.
+const TURNS_PER_REQUEST_MAX: u64 = 10;
 /// Hosts work for so long after everything is mended.
 const LIFE: Time = 500_000;
 /// For coming together, and for becoming quiet.

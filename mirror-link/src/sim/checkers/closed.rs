@@ -12,7 +12,7 @@ impl World {
     pub(in crate::sim) fn check_closed(&mut self, node: usize) {
         let Some(status) = self.nodes[node].status() else { return };
         let claims = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
-        if status.role == Role::Primary || !claims || !self.is_whole_after_power(node) {
+        if status.role == Role::Primary || !claims || !self.is_whole_after_power(node) || self.nodes[node].is_forced() {
             return;
         }
         let image = &self.nodes[node].disk.image;

@@ -29,8 +29,10 @@ impl World {
             return self.forgive(former.1);
         }
         self.check_base(reign);
-        if former.0 > former.1 {
-            self.check_own(reign, former.0);
+        let own = former.0.filter(|&own| Some(own) > former.1);
+        // A loser of a split brain was overwritten since.
+        if let Some(own) = own.filter(|&own| self.nodes[node].whole < self.history.reigns[own].ended) {
+            self.check_own(reign, own);
         }
         if let Some(lost) = former.1 {
             self.check_promises(reign, lost);
@@ -60,8 +62,7 @@ impl World {
     }
 
     /// A node that serves again after a restart has what it acknowledged itself.
-    fn check_own(&mut self, reign: ReignIndex, former: Option<ReignIndex>) {
-        let Some(former) = former else { return };
+    fn check_own(&mut self, reign: ReignIndex, former: ReignIndex) {
         let Reign { base, node } = self.reign_view(reign);
         let good = |write: &&Write| write.outcome == Outcome::Good;
         let mut writes = self.history.reigns[former].writes.iter().map(|&stamp| self.history.write(stamp)).filter(good);
@@ -169,6 +170,9 @@ impl World {
         if let Some(reign) = process.reign {
             self.history.reigns[reign].rpo = status.rpo.bytes;
         }
+        if matches!(self.nodes[node].copy, Some(DiskState::Inconsistent | DiskState::Failed)) {
+            self.nodes[node].forced = self.history.now();
+        }
         let together = other.is_some_and(|other| other.session.is_some() && other.session == process.session);
         if together && status.link == LinkState::Established && status.applied_upto >= status.seq {
             self.nodes[1 - node].whole = self.history.now();
@@ -195,7 +199,12 @@ fn lost_text(history: &History, image: &Image, write: &Write) -> Option<String> 
 impl Node {
     /// Its copy may be served without an excuse.
     fn copy_is_sound(&self) -> bool {
-        !matches!(self.copy, Some(DiskState::Inconsistent | DiskState::Failed))
+        !self.is_forced() && !matches!(self.copy, Some(DiskState::Inconsistent | DiskState::Failed))
+    }
+
+    /// An operator said that its copy is the truth, although it was not whole, and it has not been mended since.
+    pub(super) fn is_forced(&self) -> bool {
+        self.forced != Moment(0) && self.forced >= self.whole
     }
 
     /// After what this node went through since: the promise stands, unless two failures came together.
