@@ -386,6 +386,7 @@ impl Replica {
             let took = now.saturating_duration_since(resync.began);
             self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
         }
+        self.with_owner(now, |owner, cx| owner.release_stalled(cx));
         if std::mem::take(&mut self.peer_outdated) {
             self.store(Then::Nothing);
         }

@@ -108,11 +108,17 @@ impl Replica {
 
     pub(super) fn slot_up(&mut self, now: Instant, slot: Slot) {
         let Some(session) = &mut self.meeting.session else { return };
+        let is_first = session.slots == 0;
         session.slots |= 1 << slot.0;
         let greeted = session.has_greeted;
         self.with_owner(now, |owner, _| owner.slots.up(slot));
         if greeted {
-            self.with_owner(now, |owner, cx| owner.pump(cx));
+            if is_first {
+                // What was lost with the last slot could not be said again on another.
+                self.say_hello();
+                self.receiver.ack_owed |= self.receiver.has_begun();
+            }
+            self.with_owner(now, |owner, cx| owner.slot_up(cx, is_first));
         } else {
             self.greet();
             self.position_due = Some(now + POSITION_EVERY);
@@ -252,7 +258,9 @@ impl Replica {
         if self.paused || is_streaming && theirs.role == Role::Secondary {
             return;
         }
-        let counted = self.counted_for == Some((peer, theirs.generation));
+        // What it wrote itself nobody has counted.
+        let wrote = theirs.role == Role::Primary || theirs.crashed_owner;
+        let counted = self.counted_for == Some((peer, theirs.generation)) && !wrote;
         let everything = missing == Missing::Everything && !counted;
         let same_instance = self.meeting.streamed_to == Some(peer);
         self.meeting.streamed_to = Some(peer);

@@ -93,8 +93,10 @@ pub(super) struct PeerView {
 #[derive(Debug)]
 pub(super) struct Active {
     pub seq: u64,
-    /// `None`: a resync's.
+    /// `None`: a resync's, or told BUSY.
     pub op: Option<HostOp>,
+    /// Its host was told BUSY; until the peer has it, or is given up, nobody is to read what a failover would undo.
+    is_stalled: bool,
     volume: VolumeIndex,
     /// Blocks; nothing where start = end.
     start: u64,
@@ -127,6 +129,7 @@ impl Active {
 struct WaitingRead {
     op: HostOp,
     waits_for: SmallVec<[u64; 4]>,
+    since: Instant,
 }
 
 /// A resync's copy: its number, its volume, its blocks from `start` to before `end`.
@@ -327,7 +330,18 @@ impl Owner {
             self.waits_now(cx.now);
         }
         let Work { volume, start, end, durable, .. } = work;
-        self.active.push(Active { seq, op, volume, start, end, waits_for, local, durable, since: cx.now });
+        self.active.push(Active {
+            seq,
+            op,
+            is_stalled: false,
+            volume,
+            start,
+            end,
+            waits_for,
+            local,
+            durable,
+            since: cx.now,
+        });
         seq
     }
 
@@ -464,7 +478,9 @@ impl Owner {
             self.after = self.after.max(active.seq);
             cx.out.push_back(Output::Complete { op, result });
         }
-        self.ring.answered(active.seq, cx.now);
+        if !active.is_stalled {
+            self.ring.answered(active.seq, cx.now);
+        }
         let mut at = 0;
         while at < self.reads.len() {
             self.reads[at].waits_for.retain(|waits| *waits != active.seq);
@@ -489,7 +505,7 @@ impl Owner {
         let (start, end) = (extent.lba().0, extent.end().0);
         self.active
             .iter()
-            .filter(move |active| active.op.is_some() && active.overlaps(volume, start, end))
+            .filter(move |active| (active.op.is_some() || active.is_stalled) && active.overlaps(volume, start, end))
             .filter(|active| !matches!(active.local, Local::Waiting(_)))
             .map(|active| active.seq)
     }
@@ -499,7 +515,8 @@ impl Owner {
             return cx.out.push_back(Output::Complete { op, result: Ok(()) });
         }
         let waits_for = self.holding(volume, extent).collect();
-        self.reads.push(WaitingRead { op, waits_for });
+        self.reads.push(WaitingRead { op, waits_for, since: cx.now });
+        self.waits_now(cx.now);
     }
 
     // What hosts wait for.
@@ -512,8 +529,14 @@ impl Owner {
     /// The same, exactly: searched for.
     pub fn waits_since(&mut self) -> Option<Instant> {
         let waiting = self.active.iter().filter(|active| active.op.is_some() && active.is_done_here());
-        self.waits_from = waiting.map(|active| active.since).min();
+        let reads = self.reads.iter().filter(|read| self.waits_for_stalled(read));
+        self.waits_from = waiting.map(|active| active.since).chain(reads.map(|read| read.since)).min();
         self.waits_from
+    }
+
+    /// Reads that wait for others wait no longer than those writes' own hosts do.
+    fn waits_for_stalled(&self, read: &WaitingRead) -> bool {
+        self.active.iter().any(|active| active.is_stalled && read.waits_for.contains(&active.seq))
     }
 
     fn waits_now(&mut self, since: Instant) {
@@ -541,11 +564,34 @@ impl Owner {
 
     /// Tell those that have waited since before `before` that it did not come about in time.
     pub fn stall(&mut self, cx: &mut Context, before: Instant) {
+        for active in &mut self.active {
+            if active.since <= before
+                && active.is_done_here()
+                && let Some(op) = active.op.take()
+            {
+                active.is_stalled = true;
+                self.after = self.after.max(active.seq);
+                self.ring.answered(active.seq, cx.now);
+                cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+            }
+        }
+        let reads = std::mem::take(&mut self.reads).into_iter();
+        let (late, on_time) = reads.partition(|read| read.since <= before && self.waits_for_stalled(read));
+        self.reads = on_time;
+        let late: Vec<WaitingRead> = late;
+        for read in late {
+            cx.out.push_back(Output::Complete { op: read.op, result: Err(BlockError::Stalled) });
+        }
+        self.ring.trim();
+    }
+
+    /// The peer has all there is: also what was told BUSY and went there as a resync's copy.
+    pub fn release_stalled(&mut self, cx: &mut Context) {
         let mut at = 0;
         while at < self.active.len() {
             let active = &self.active[at];
-            if active.op.is_some() && active.is_done_here() && active.since <= before {
-                self.finish(cx, at, Err(BlockError::Stalled));
+            if active.is_stalled && self.ring.get(active.seq).is_none_or(|entry| !entry.for_peer) {
+                self.finish(cx, at, Ok(()));
             } else {
                 at += 1;
             }

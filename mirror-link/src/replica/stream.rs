@@ -187,7 +187,7 @@ impl Owner {
         if entry.applied || entry.received || !entry.for_peer || entry.place == Place::Reading {
             return true;
         }
-        let lowest = seq == self.peer.received_upto + 1;
+        let lowest = seq == self.peer.applied_upto + 1;
         let under_way = entry.prefix - self.ring.prefix(self.peer.applied_upto).min(entry.prefix);
         let credit = self.peer.credit;
         if WriteSeq(seq) > credit.seq || (under_way > credit.bytes && !lowest) {
@@ -205,13 +205,15 @@ impl Owner {
         true
     }
 
-    /// Get the next spilled writes back, a few at a time and as memory allows; the very next one in any case.
+    /// Get the next spilled writes back, a few at a time and as memory allows; the very next one that the peer is to apply
+    /// in any case.
     fn fetch_ahead(&mut self, cx: &mut Context) {
         let mut seq = self.cursor;
         while self.fetching < FETCHING_MAX && seq < self.cursor + FETCHING_MAX as u64 {
             let Some(entry) = self.ring.get(seq) else { return };
             if entry.place == Place::Spilled {
-                if seq > self.cursor && self.ring.memory_bytes + entry.cost > self.bounds.memory {
+                let lowest = seq == self.peer.applied_upto + 1;
+                if !lowest && self.ring.memory_bytes + entry.cost > self.bounds.memory {
                     return;
                 }
                 self.ring.fetch(seq);
@@ -245,6 +247,14 @@ impl Owner {
             Some(payload) => self.ring.fetched(seq, payload),
             None if self.ring.get(seq).is_some_and(|entry| entry.place == Place::Fetching) => self.detach(cx),
             None => (),
+        }
+        self.pump(cx);
+    }
+
+    /// Another slot, or the first of all: what may be sent goes on.
+    pub fn slot_up(&mut self, cx: &mut Context, is_first: bool) {
+        if is_first && self.stream.as_ref().is_some_and(|stream| !stream.acknowledged) {
+            self.say_begin(cx);
         }
         self.pump(cx);
     }
