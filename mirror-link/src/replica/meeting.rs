@@ -254,14 +254,17 @@ impl Replica {
         if self.owner.as_ref().is_some_and(|owner| owner.epoch != self.epoch) {
             return;
         }
-        let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
-        if self.paused || is_streaming && theirs.role == Role::Secondary {
+        if self.paused {
             return;
         }
         // What it wrote itself nobody has counted.
         let wrote = theirs.role == Role::Primary || theirs.crashed_owner;
         let counted = self.counted_for == Some((peer, theirs.generation)) && !wrote;
         let everything = missing == Missing::Everything && !counted;
+        let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
+        if is_streaming && theirs.role == Role::Secondary && !everything {
+            return;
+        }
         let same_instance = self.meeting.streamed_to == Some(peer);
         self.meeting.streamed_to = Some(peer);
         self.counted_for = Some((peer, theirs.generation));

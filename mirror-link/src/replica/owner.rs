@@ -59,6 +59,7 @@ pub(super) struct Owner {
     pub(super) cursor: u64,
     /// From this number on everything in the ring is for the peer.
     pub(super) whole_from: u64,
+    /// Passed by the cursor, and to be sent (again), ascending.
     pub(super) resend: VecDeque<u64>,
     pub(super) peer: PeerView,
     pub dirty: DirtyMap,
@@ -315,7 +316,11 @@ impl Owner {
         if ends_the_reign || matches!(work.op, Op::ResyncDone { .. }) {
             after = self.ring.next() - 1;
         }
-        let seq = self.ring.push(after, odep, work.op, place, !self.detached);
+        let payload = match place {
+            Place::Reading => (work.end - work.start) * u64::from(self.block_bytes(work.volume)),
+            _ => work.op.payload_bytes(),
+        };
+        let seq = self.ring.push(after, odep, work.op, place, !self.detached, payload);
         let ready = waits_for.is_empty();
         let local = match work.local {
             Some(action) if ready => {
@@ -609,6 +614,10 @@ impl Owner {
             cx.out.push_back(Output::Complete { op, result: Err(BlockError::Fenced) });
         }
         running
+    }
+
+    fn block_bytes(&self, volume: VolumeIndex) -> u32 {
+        self.volumes[usize::from(volume.0)].block_length.bytes()
     }
 
     pub fn set_dirty(&mut self, volume: VolumeIndex, range: Range) {

@@ -73,6 +73,7 @@ impl Ring {
         self.entries.len()
     }
 
+    /// `payload`: bytes that it will have, where it is still being read.
     pub fn push(
         &mut self,
         after: u64,
@@ -80,10 +81,10 @@ impl Ring {
         op: Op,
         place: Place,
         for_peer: bool,
+        payload: u64,
     ) -> u64 {
         let seq = self.next();
-        let payload = op.payload_bytes();
-        let cost = payload + ENTRY_COST;
+        let cost = op.payload_bytes() + ENTRY_COST;
         self.last_prefix += payload;
         if for_peer {
             self.memory_bytes += cost;

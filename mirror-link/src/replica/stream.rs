@@ -102,7 +102,7 @@ impl Owner {
     fn first_of_a_new_stream(&mut self, cx: &mut Context) -> u64 {
         self.withdraw_all(cx);
         if self.ring.next() > 1 {
-            let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false);
+            let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false, 0);
             self.ring.answered(left_out, cx.now);
             self.ring.trim();
         }
@@ -273,6 +273,7 @@ impl Owner {
                 }
             }
         }
+        self.resend.make_contiguous().sort_unstable();
         if self.stream.as_ref().is_some_and(|stream| !stream.acknowledged) {
             self.say_begin(cx);
         }
@@ -410,7 +411,8 @@ impl Owner {
 
     /// Planted: a copy that takes no part in the order.
     fn read_through(&mut self, cx: &mut Context, volume: crate::ids::VolumeIndex, extent: Extent, place: Op) {
-        let seq = self.ring.push(self.after, Default::default(), place, Place::Reading, true);
+        let payload = extent.byte_length(self.volumes[usize::from(volume.0)].block_length);
+        let seq = self.ring.push(self.after, Default::default(), place, Place::Reading, true, payload);
         let io = super::owner::LocalWork::ResyncRead.io(cx.run, seq);
         cx.out.push_back(Output::Local { io, action: super::io::LocalAction::Read { volume, extent } });
     }
@@ -444,7 +446,9 @@ impl Owner {
             self.ring.answered(seq, cx.now);
         }
         if seq < self.cursor {
-            self.resend.push_back(seq);
+            // In order: none that has no credit yet stands before one that has.
+            let at = self.resend.partition_point(|&other| other < seq);
+            self.resend.insert(at, seq);
         }
         self.resync_on(cx);
         self.pump(cx);

@@ -29,9 +29,10 @@ impl World {
             return self.forgive(former.1);
         }
         self.check_base(reign);
-        let own = former.0.filter(|&own| Some(own) > former.1);
-        // A loser of a split brain was overwritten since.
-        if let Some(own) = own.filter(|&own| self.nodes[node].whole < self.history.reigns[own].ended) {
+        // Of two that reigned at a time one gives way.
+        let reigns = &self.history.reigns;
+        let alone = |own: &ReignIndex| former.1.is_none_or(|other| reigns[other].ended < reigns[*own].began);
+        if let Some(own) = former.0.filter(alone) {
             self.check_own(reign, own);
         }
         if let Some(lost) = former.1 {
