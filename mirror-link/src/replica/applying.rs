@@ -66,14 +66,26 @@ impl Replica {
             }
         }
         if let Err(error) = result {
-            self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
-            if self.disk != DiskState::Failed {
-                self.set_disk(DiskState::Failed);
-                self.store(Then::Nothing);
-                self.greet_again(now);
-            }
+            self.copy_failed(now, error);
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
+    }
+
+    /// The receiver's own flush has ended. Where it failed, nobody knows which applied writes the medium lacks.
+    pub(super) fn flushed_replica(&mut self, now: Instant, result: Result<(), BlockError>) {
+        if let Err(error) = result {
+            self.copy_failed(now, error);
+        }
+        self.receiver.flushed(result.is_ok(), now);
+    }
+
+    fn copy_failed(&mut self, now: Instant, error: BlockError) {
+        self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
+        if self.disk != DiskState::Failed {
+            self.set_disk(DiskState::Failed);
+            self.store(Then::Nothing);
+            self.greet_again(now);
+        }
     }
 
     fn is_applied(&mut self, now: Instant, seq: WriteSeq, failed: bool) {

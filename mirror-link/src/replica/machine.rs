@@ -49,6 +49,9 @@ pub struct Replica {
     /// Records on their way to the disk, in order, and what follows each.
     pub(super) stores: VecDeque<(StoreWrite, Then)>,
     store_next: u64,
+    /// The last record could not be written: it is tried again then, and what follows from it with it.
+    record_due: Option<Instant>,
+    pub(super) owed_to_record: Vec<Then>,
     /// A record that says that the peer is outdated is on its way, or could not be written and is tried again then.
     pub(super) degrading: Degrading,
     /// At start: how long the peer has to tell that it took over.
@@ -144,6 +147,8 @@ impl Replica {
             pending: None,
             stores: VecDeque::new(),
             store_next: 0,
+            record_due: None,
+            owed_to_record: Vec::new(),
             degrading: Degrading::No,
             wait_until: None,
             told_held: false,
@@ -215,6 +220,9 @@ impl Replica {
         if self.wait_until.is_some_and(|due| due <= now) {
             self.wait_is_over(now);
         }
+        if self.record_due.is_some_and(|due| due <= now) {
+            self.record_again();
+        }
         if self.receiver.start_flush(now) {
             let io = LocalWork::Flush.io(self.run, 0);
             self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
@@ -244,6 +252,7 @@ impl Replica {
         };
         [
             self.wait_until,
+            self.record_due,
             self.receiver.flush_timeout(),
             self.position_due,
             stall,
@@ -308,7 +317,7 @@ impl Replica {
             LocalWork::Plain => self.with_owner(now, |owner, cx| owner.flushed_here(cx, number, result)),
             LocalWork::ResyncRead => (),
             LocalWork::Apply => self.applied_here(now, number, result),
-            LocalWork::Flush => self.receiver.flushed(result.is_ok(), now),
+            LocalWork::Flush => self.flushed_replica(now, result),
         }
     }
 
@@ -422,6 +431,17 @@ impl Replica {
             if let Some((_, then)) = self.stores.pop_front() {
                 self.then(now, then, result);
             }
+        }
+        self.record_due = result.is_err().then_some(now + STORE_RETRY_AFTER);
+    }
+
+    fn record_again(&mut self) {
+        self.record_due = None;
+        for then in std::mem::take(&mut self.owed_to_record) {
+            self.store(then);
+        }
+        if self.stores.is_empty() {
+            self.store(Then::Nothing);
         }
     }
 

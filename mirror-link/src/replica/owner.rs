@@ -74,7 +74,9 @@ pub(super) struct Owner {
     /// Read for the resync and not applied by the peer: what hosts write there comes after them. At most what the queue holds.
     pub(super) copies: Vec<Copied>,
     pub(super) fetching: usize,
+    /// Something is in the spill file; the last write that was put there.
     pub(super) ever_spilled: bool,
+    pub(super) last_spilled: u64,
     /// The last of each kind, for the peer that comes back: at most [`crate::wire::message::MARK_MAX`] each.
     pub(super) marks: BTreeMap<(VolumeIndex, MarkKind), Bytes>,
 }
@@ -184,6 +186,7 @@ impl Owner {
             copies: Vec::new(),
             fetching: 0,
             ever_spilled: false,
+            last_spilled: 0,
             marks: BTreeMap::new(),
         }
     }
@@ -270,6 +273,7 @@ impl Owner {
             && let Some(Op::Write { data, .. }) = self.ring.get(seq).map(|entry| &entry.op)
         {
             self.ever_spilled = true;
+            self.last_spilled = seq;
             let data = data.clone();
             cx.out.push_back(Output::Spill { seq: WriteSeq(seq), data });
         }

@@ -15,7 +15,7 @@
 //! Pure, total, and blind to which side is which. Nothing below is read from anywhere but the two Hellos.
 
 use crate::ids::Generation;
-use crate::wire::message::{Hello, Role};
+use crate::wire::message::{DiskState, Hello, Role};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -142,7 +142,8 @@ fn same_generation(mine: &Hello, theirs: &Hello) -> Decision {
         (Role::Primary, Role::Secondary) => Side::Mine,
         (Role::Secondary, Role::Primary) => Side::Theirs,
     };
-    let counted = row == 3 && hello(source, mine, theirs).dirty_since == Some(mine.generation);
+    let (from, to) = (hello(source, mine, theirs), hello(source.other(), mine, theirs));
+    let counted = row == 3 && from.dirty_since == Some(mine.generation) && is_of_its_generation(to);
     let missing = if counted { Missing::Counted } else { Missing::Everything };
     Decision { row, verdict: Verdict::Stream { source, missing } }
 }
@@ -157,8 +158,13 @@ fn moved_on(source: Side, mine: &Hello, theirs: &Hello) -> Decision {
     };
     // Who was owner may hold writes that the source never saw, and has not counted for it.
     let wrote = to.role == Role::Primary || to.crashed_owner;
-    let missing = if row == 8 || wrote { Missing::Everything } else { Missing::Counted };
+    let missing = if row == 8 || wrote || !is_of_its_generation(to) { Missing::Everything } else { Missing::Counted };
     newer(row, source, mine, theirs, missing)
+}
+
+/// In the midst of a resync a copy is of no generation: what it lacks only its source of then can tell.
+fn is_of_its_generation(copy: &Hello) -> bool {
+    !matches!(copy.disk, DiskState::Inconsistent | DiskState::Failed)
 }
 
 fn newer(row: u8, side: Side, mine: &Hello, theirs: &Hello, missing: Missing) -> Decision {
@@ -181,7 +187,7 @@ mod tests {
     use super::*;
     use crate::extent::{BlockCount, BlockLength};
     use crate::ids::{Instance, OwnerEpoch};
-    use crate::wire::message::{DiskState, Marks, VolumeShape};
+    use crate::wire::message::{Marks, VolumeShape};
 
     fn hello(node: &str, role: Role, generation: u128, history: &[u128]) -> Hello {
         Hello {

@@ -403,6 +403,7 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
+            (then @ (Then::Renew | Then::Ungate), Err(StoreFailed)) => self.owed_to_record.push(then),
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {
@@ -413,12 +414,12 @@ impl Replica {
                 }
                 self.decide(now);
             }
-            (Then::Renew, Err(StoreFailed)) => self.store(Then::Renew),
-            (Then::Reign, Err(StoreFailed)) => {
+            (Then::Reign, Err(StoreFailed)) if self.is_ascending() => {
                 self.give_up(Refusal::Store);
                 self.pending = None;
                 self.wait_until = Some(now + STORE_RETRY_AFTER);
             }
+            (Then::Reign, Err(StoreFailed)) => (),
             (Then::Alone, Ok(())) => {
                 self.degrading = Degrading::No;
                 self.outputs.push_back(Output::Event(Event::Degraded { generation: self.generation }));
@@ -426,7 +427,6 @@ impl Replica {
             }
             (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
             (Then::Ungate, Ok(())) => self.receiver.gated = false,
-            (Then::Ungate, Err(StoreFailed)) => self.store(Then::Ungate),
             (Then::Answer(id), Ok(())) => {
                 self.pending.take_if(|pending| pending.id == Some(id));
                 self.answer(id, Ok(Vec::new()));

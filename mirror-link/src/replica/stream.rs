@@ -319,6 +319,7 @@ impl Owner {
         }
         if self.ever_spilled && ack.applied_upto.0 > self.peer.applied_upto {
             cx.out.push_back(Output::TrimSpill { upto: ack.applied_upto });
+            self.ever_spilled = self.last_spilled > ack.applied_upto.0;
         }
         self.peer = PeerView {
             confirmed: true,

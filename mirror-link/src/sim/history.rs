@@ -66,7 +66,6 @@ impl Write {
 /// One block of a completed read that showed a host's write: from then on the write has been seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    pub at: Moment,
     pub stamp: Stamp,
     pub volume: usize,
     pub block: usize,
@@ -181,7 +180,6 @@ impl History {
 
     /// A host has read these blocks.
     pub fn saw(&mut self, reign: ReignIndex, read: Place, stamps: &[Stamp], promise: Promise) {
-        let at = self.moment();
         for (block, &stamp) in (read.lba..).zip(stamps) {
             if stamp == ZEROES || self.write(stamp).reign != reign {
                 continue;
@@ -190,7 +188,7 @@ impl History {
             let write = self.write(stamp);
             let given_up = write.outcome == Outcome::Good && write.promise == Promise::Nothing;
             if !given_up && promise > Promise::Nothing && self.seen.insert((stamp, block), ()).is_none() {
-                self.reigns[reign].seen.push(Seen { at, stamp, volume: read.volume, block, promise });
+                self.reigns[reign].seen.push(Seen { stamp, volume: read.volume, block, promise });
             }
         }
     }

@@ -91,6 +91,8 @@ pub struct Node {
     pub copy: Option<DiskState>,
     /// When it last was Primary with a copy that, as a replica, it had said to be no good.
     pub forced: Moment,
+    /// When the operator last removed its record.
+    pub removed: Moment,
 }
 
 impl Node {
@@ -106,6 +108,7 @@ impl Node {
             whole: Moment(0),
             copy: None,
             forced: Moment(0),
+            removed: Moment(0),
         }
     }
 

@@ -83,6 +83,7 @@ impl World {
                 let loser = self.loser();
                 self.die(loser, false);
                 self.nodes[loser].store.durable = None;
+                self.nodes[loser].removed = self.history.moment();
                 self.after(100_000, Event::Start(loser));
                 self.operator.wrong_times = 0;
             }

@@ -67,6 +67,10 @@ pub struct Spill {
 
 impl Spill {
     pub fn push(&mut self, order: Order) {
+        // One stands for those before it.
+        if matches!((&order, self.orders.back()), (Order::Trim(_), Some(Order::Trim(_)))) && self.orders.len() > 1 {
+            self.orders.pop_back();
+        }
         self.orders.push_back(order);
     }
 

@@ -148,7 +148,9 @@ pub enum Phase {
     },
     /// Hosts rest; all is to become quiet and alike.
     Settling {
+        /// Since when the owner has not been less ahead than ever before.
         since: Time,
+        least: u64,
     },
     Over,
 }

@@ -82,12 +82,16 @@ impl World {
             Phase::Healing { since } => {
                 self.mend();
                 if self.now > since + LIFE {
-                    self.phase = Phase::Settling { since: self.now };
+                    self.phase = Phase::Settling { since: self.now, least: u64::MAX };
                     self.note(&[12], |_| "hosts rest".into());
                 }
             }
-            Phase::Settling { since } => {
+            Phase::Settling { since, least } => {
                 self.mend();
+                let lacks = self.nodes.iter().filter_map(|node| node.status()).map(|status| status.rpo.bytes).max();
+                if let Some(lacks) = lacks.filter(|&lacks| lacks < least) {
+                    self.phase = Phase::Settling { since: self.now, least: lacks };
+                }
                 if self.is_quiet() {
                     self.check_alike();
                     self.check_last_marks();
@@ -152,5 +156,5 @@ const TURNS_PER_SECOND_MAX: u64 = 10_000;
 const TURNS_PER_REQUEST_MAX: u64 = 10;
 /// Hosts work for so long after everything is mended.
 const LIFE: Time = 500_000;
-/// For coming together, and for becoming quiet.
+/// For coming together, and for each step towards being quiet.
 const SETTLE_MAX: Time = 20_000_000;

@@ -76,7 +76,7 @@ impl World {
     fn check_promises(&mut self, reign: ReignIndex, lost: ReignIndex) {
         let Reign { base, node } = self.reign_view(reign);
         let survivor = &self.nodes[node];
-        let owed = |write: &&Write| write.outcome == Outcome::Good && survivor.owes(write.ended, write.promise);
+        let owed = |write: &&Write| write.outcome == Outcome::Good && survivor.owes(write.issued, write.promise);
         let mut writes = self.history.reigns[lost].writes.iter().map(|&stamp| self.history.write(stamp)).filter(owed);
         if let Some(text) = writes.find_map(|write| lost_text(&self.history, base, write)) {
             self.violate(Checker::Kept, format!("{} is promoted and lacks {text}", NAMES[node]));
@@ -89,7 +89,7 @@ impl World {
         let survivor = &self.nodes[node];
         let history = &self.history;
         let gone = history.reigns[lost].seen.iter().find(|seen| {
-            let owed = survivor.owes(seen.at, seen.promise);
+            let owed = survivor.owes(history.write(seen.stamp).issued, seen.promise);
             owed && !history.shows(base, history.write(seen.stamp), seen.block)
         });
         if let Some(seen) = gone.copied() {
@@ -106,7 +106,7 @@ impl World {
         let told = &survivor.process.as_ref().expect("who begins a reign lives").marks;
         let history = &self.history;
         let lacks = |mark: &&MarkWrite| {
-            let owed = mark.outcome == Outcome::Good && survivor.owes(mark.ended, mark.promise.min(Promise::Received));
+            let owed = mark.outcome == Outcome::Good && survivor.owes(mark.issued, mark.promise.min(Promise::Received));
             let shown = told.get(&mark.key).map(|&id| &history.marks[id as usize - 1]);
             mark.reign == lost && owed && shown.is_none_or(|shown| shown.ended < mark.issued)
         };
@@ -149,7 +149,7 @@ impl World {
         let write = self.history.write(stamp);
         if other <= write.reign
             || !self.history.reigns[other].sound
-            || !self.nodes[1 - node].owes(write.ended, write.promise)
+            || !self.nodes[1 - node].owes(write.issued, write.promise)
         {
             return;
         }
@@ -209,8 +209,9 @@ impl Node {
     }
 
     /// After what this node went through since: the promise stands, unless two failures came together.
-    fn owes(&self, acknowledged: Moment, promise: Promise) -> bool {
-        let since = |lost: Moment| lost > acknowledged && lost > self.whole;
+    fn owes(&self, issued: Moment, promise: Promise) -> bool {
+        // What it had told to have may have been lost before the owner acted on its word.
+        let since = |lost: Moment| lost > issued && lost > self.whole;
         match promise {
             Promise::Nothing => false,
             _ if since(self.lost_power) => promise == Promise::Durable,

@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::replica::io::{LocalAction, Standing};
 use crate::sim::disk::{ZEROES, stamps};
-use crate::sim::history::ReignIndex;
+use crate::sim::history::{Reign, ReignIndex};
 use crate::sim::scenario::NAMES;
 use crate::sim::world::World;
 use crate::wire::message::Role;
@@ -25,7 +25,9 @@ impl World {
     pub(in crate::sim) fn check_epoch(&mut self, reign: ReignIndex) {
         let reigns = &self.history.reigns;
         let new = &reigns[reign];
-        let others = || reigns.iter().enumerate().filter(|(at, _)| *at != reign);
+        // Whose record the operator removed begins anew, as a copy that nobody knows.
+        let forgotten = |other: &Reign| other.node == new.node && other.began < self.nodes[new.node].removed;
+        let others = || reigns.iter().enumerate().filter(|(at, other)| *at != reign && !forgotten(other));
         if let Some((rival, _)) = others().find(|(_, rival)| rival.epoch == new.epoch) {
             let text = format!("{} reigns in epoch {}, as reign {rival} did", NAMES[new.node], new.epoch);
             return self.violate(Checker::OneWriter, text);
