@@ -6,9 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use crate::ids::SLOTS_MAX;
@@ -26,13 +24,6 @@ pub struct Greetings {
 pub struct Place {
     from: IpAddr,
     number: u64,
-}
-
-/// Given back when it is dropped.
-#[derive(Debug)]
-pub struct Taken {
-    pub greetings: Arc<Mutex<Greetings>>,
-    pub place: Place,
 }
 
 impl Greetings {
@@ -61,7 +52,7 @@ impl Greetings {
         self.under_way.entry(place.from).or_default().push_back((place.number, task));
     }
 
-    fn give_back(&mut self, place: Place) {
+    pub fn give_back(&mut self, place: Place) {
         let Some(greetings) = self.under_way.get_mut(&place.from) else { return };
         // One that gave way is no longer among them.
         let Some(at) = greetings.iter().position(|(number, _)| *number == place.number) else { return };
@@ -70,12 +61,6 @@ impl Greetings {
             self.under_way.remove(&place.from);
         }
         self.strangers -= usize::from(!self.peers.contains(&place.from));
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.greetings.lock().give_back(self.place);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::driver::{Heard, Report, Setting};
-use super::greetings::{Greetings, Taken};
+use super::greetings::{Greetings, Place};
 use super::handshake::{self, HANDSHAKE_MAX};
 use crate::ids::NodeName;
 use crate::peer::io::Failure;
@@ -31,7 +31,7 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Directory {
     doors: HashMap<NodeName, Door>,
-    greetings: Arc<Mutex<Greetings>>,
+    greetings: Mutex<Greetings>,
     strangers: Mutex<Strangers>,
 }
 
@@ -46,7 +46,7 @@ impl Directory {
     pub fn new(doors: HashMap<NodeName, Door>) -> Directory {
         let addresses = doors.values().flat_map(|door| &door.setting.config.addresses);
         let peers = addresses.map(|address| address.ip().to_canonical()).collect();
-        let greetings = Arc::new(Mutex::new(Greetings::new(peers)));
+        let greetings = Mutex::new(Greetings::new(peers));
         Directory { doors, greetings, strangers: Mutex::default() }
     }
 
@@ -69,12 +69,11 @@ impl Directory {
             drop(greetings);
             return self.stranger(from, "too many handshakes at once");
         };
-        let (directory, taken) = (Arc::clone(self), Taken { greetings: Arc::clone(&self.greetings), place });
+        let taken = Taken { directory: Arc::clone(self), place };
         let task = tokio::spawn(async move {
-            if timeout(HANDSHAKE_MAX, directory.greet(stream, from)).await.is_err() {
-                directory.stranger(from, "its handshake took too long");
+            if timeout(HANDSHAKE_MAX, taken.directory.greet(stream, from)).await.is_err() {
+                taken.directory.stranger(from, "its handshake took too long");
             }
-            drop(taken);
         });
         greetings.take(place, task.abort_handle());
     }
@@ -144,6 +143,18 @@ impl Directory {
         if let Some(count) = self.strangers.lock().is_news(from.ip(), Instant::now()) {
             tracing::warn!(%from, refused = count, "refused on the mirror port: {cause}");
         }
+    }
+}
+
+/// A handshake under way, however it ends.
+struct Taken {
+    directory: Arc<Directory>,
+    place: Place,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.directory.greetings.lock().give_back(self.place);
     }
 }
 

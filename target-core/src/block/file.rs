@@ -21,7 +21,7 @@ use super::node::{self, Node};
 use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;
 use super::{
-    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually,
     Extent, Io, Label, Origin, Payload, ResizeError, bounce, lock,
 };
 
@@ -334,7 +334,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::{Lba, Store};
+    use super::super::{BlockError, Lba, Store};
     use super::*;
 
     fn spec(path: &Path, size: Option<u64>) -> StoreSpec {
@@ -439,12 +439,13 @@ mod tests {
             file.as_file().set_len(3 << 20).expect("grows");
             assert_eq!(device.resize(None).await, Ok(BlockCount(6144)));
             assert_eq!(device.write(extent(6143, 1), data(1), Durability::Durable).await, Ok(()));
-            assert_eq!(device.resize(Some(BlockCount(u64::MAX >> 10))).await.expect_err("refused"), too_large());
+            assert_eq!(device.resize(Some(BlockCount(u64::MAX >> 10))).await.expect_err("refused"), too_large(&file));
         }
     }
 
-    fn too_large() -> ResizeError {
-        ResizeError::Device(BlockError::Io(libc::EFBIG))
+    fn too_large(file: &tempfile::NamedTempFile) -> ResizeError {
+        let bytes = (u64::MAX >> 10) * 512;
+        ResizeError::FileTooLarge { bytes, largest: largest(file.as_file(), BlockLength::B512) }
     }
 
     #[tokio::test]
