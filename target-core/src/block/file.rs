@@ -21,8 +21,8 @@ use super::node::{self, Node};
 use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;
 use super::{
-    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually,
-    Extent, Io, Label, Origin, Payload, ResizeError, bounce, lock,
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
+    Label, Origin, Payload, ResizeError, bounce, lock,
 };
 
 #[derive(Debug)]
