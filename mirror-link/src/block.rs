@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -115,8 +116,33 @@ pub enum ResizeError {
     Shrink { capacity: u64, asked: u64 },
     #[error("the store below has room for {room} blocks, {asked} were asked for")]
     NoRoom { room: u64, asked: u64 },
+    #[error(
+        "its file system holds no file of {bytes} bytes, the largest has {largest}: give a size up to that, or move it"
+    )]
+    FileTooLarge { bytes: u64, largest: u64 },
     #[error(transparent)]
     Device(#[from] BlockError),
+}
+
+/// What is known of a store's content when it is opened, so that whoever keeps a record of it notices another in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The store as an administrator knows it: a path, mostly.
+    pub object: String,
+    /// What it had before this opening made it, or made it larger.
+    pub blocks: BlockCount,
+    pub label: Label,
+}
+
+/// By what one store's content is told from another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// By nothing.
+    None,
+    /// It keeps, beside the blocks, the label that it was given last.
+    Kept(Option<String>),
+    /// What it is known by wherever it is plugged in.
+    Given(String),
 }
 
 pub type Io<T> = Eventually<Result<T, BlockError>>;
@@ -248,6 +274,16 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
     /// Grow, while in use, to `capacity` blocks, or to what the store below has where `None`; answers the new capacity.
     fn resize(&self, _capacity: Option<BlockCount>) -> Eventually<Result<BlockCount, ResizeError>> {
         Eventually::Now(Err(ResizeError::Fixed))
+    }
+
+    /// Looks at the store: not for async code.
+    fn origin(&self) -> Origin {
+        Origin { object: "the store".into(), blocks: self.capacity(), label: Label::None }
+    }
+
+    /// Have it keep that label, durably. Only for a store that keeps one; blocks.
+    fn set_label(&self, _label: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Start bringing the extent into the cache (PRE-FETCH); a device without one does nothing.

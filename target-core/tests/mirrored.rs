@@ -5,7 +5,7 @@ mod pair;
 use mirror_link::replica::io::Command;
 use pair::cdb::{cdb10, cdb16, copy, data, short16, unmap};
 use pair::{Answer, BLOCK, GOOD, Line, Node};
-use target_core::target::config::{Mode, OnLinkLoss, Role};
+use target_core::target::config::{Mode, OnLinkLoss, Role, Store, VolumeConfig};
 
 const SERIAL: [u8; 6] = [0x12, 1, 0x80, 0, 255, 0];
 const DESIGNATORS: [u8; 6] = [0x12, 1, 0x83, 0, 255, 0];
@@ -151,6 +151,25 @@ async fn a_reload_changes_the_rules_and_nothing_else() {
     assert_eq!((status.mode, status.on_link_loss), (Mode::Async, OnLinkLoss::Hold));
     let (_, changes) = catalog.reopen(catalog.config.clone()).await.expect("nothing is new");
     assert_eq!(changes.to_string(), "nothing changed");
+}
+
+#[tokio::test]
+async fn a_refused_reload_has_changed_no_rule() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let store = Store::File { path: file.path().to_owned(), direct_io: false };
+    let plain = VolumeConfig::new(store, Some(1 << 20));
+    let alpha = Node::start_with("alpha", |config| drop(config.volumes.insert("plain".into(), plain))).await;
+    let mut changed = alpha.config();
+    for volume in changed.volumes.values_mut() {
+        match &mut volume.mirror {
+            Some(mirror) => mirror.policy.mode = Mode::Async,
+            None => volume.size = Some(i64::MAX as u64 & !511),
+        }
+    }
+    let before = alpha.group().status().mode;
+    let refused = alpha.catalog.reopen(changed).await.expect_err("no file system has it").to_string();
+    assert!(refused.starts_with("volumes.plain: ") && refused.contains("the largest has "), "{refused}");
+    assert_eq!(alpha.group().status().mode, before);
 }
 
 #[tokio::test]

@@ -87,8 +87,9 @@ impl Door {
         Ok(Door { at: At::Address(address), accepts })
     }
 
+    /// And whoever connects there comes to us.
     pub fn is_at_path(&self, wanted: &Path) -> bool {
-        matches!(&self.at, At::Path { path, .. } if path == wanted)
+        matches!(&self.at, At::Path { path, file } if path == wanted && identity(path).is_ok_and(|there| there == *file))
     }
 
     pub fn is_at_address(&self, wanted: SocketAddr) -> bool {

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use lunmirror::api::{Command, DiskState, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX};
+use lunmirror::api::{self, Command, DiskState, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX};
 use serde::Serialize;
 use target_core::mirror::Refusal;
 use tokio::time::timeout;
@@ -109,7 +109,10 @@ async fn read_command(body: Body) -> Result<Command, Refused> {
             let failure = Failure::new("a group ends with the target only", "end the process: kill -TERM");
             Err(Refused(StatusCode::BAD_REQUEST, failure))
         }
-        Ok(command) => Ok(command),
+        Ok(command) => match api::check(&command) {
+            Ok(()) => Ok(command),
+            Err(failure) => Err(Refused(StatusCode::BAD_REQUEST, failure)),
+        },
         Err(error) => Err(bad(StatusCode::BAD_REQUEST, format!("this is no command: {error}"))),
     }
 }

@@ -259,6 +259,33 @@ async fn doors_that_stay_are_not_touched() {
 }
 
 #[tokio::test]
+async fn a_socket_that_was_removed_comes_back_at_a_reload() {
+    let open = Open::new();
+    let wanted = config::Admin { socket: Some(open.socket()), http: None };
+    fs::remove_file(open.socket()).expect("removed");
+    let Open { directory: _directory, admin: former, target, .. } = open;
+    let path = wanted.socket.clone().expect("there is one");
+    let again = former.changed(&wanted, &target).expect("nothing is in the way");
+    drop(former);
+    let _: Vec<PeerStatus> = Client::new(&path).get("/v1/peers").await.expect("answered");
+    drop(again);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_time_out_of_range_is_no_command() {
+    let open = Open::new();
+    for time in [Duration::MAX, Duration::from_secs(24 * 60 * 60 + 1), Duration::ZERO] {
+        let answer = open.client().post::<Done>("/v1/groups/db/command", &Command::MaxStall(time)).await;
+        let error = failure(answer);
+        assert!(error.contains("out of range") && error.contains("use 100ms to 1day"), "{error}");
+    }
+    let fit = Command::MaxStall(Duration::from_secs(2));
+    let _: Done = open.client().post("/v1/groups/db/command", &fit).await.expect("obeyed");
+    assert_eq!(*open.fake.told.lock(), [("db".to_owned(), fit)]);
+}
+
+#[tokio::test]
 async fn who_says_nothing_holds_nobody_up() {
     let open = Open::new();
     let silent: Vec<UnixStream> = (0..20).map(|_| UnixStream::connect(open.socket()).expect("it listens")).collect();

@@ -17,6 +17,8 @@ pub mod shown;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 pub use target_core::mirror::{
@@ -99,6 +101,29 @@ impl fmt::Display for Failure {
         write!(f, "{}\n    remedy: {}", self.error, self.remedy)
     }
 }
+
+/// A command whose numbers are out of range is no command, whoever sends it.
+pub fn check(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::MaxStall(time) => within(*time, MAX_STALL).map_err(|remedy| {
+            let shown = humantime::format_duration(*time);
+            Failure::new(format!("a max-stall of {shown} is out of range"), remedy)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Or what to use instead.
+pub fn within(time: Duration, range: RangeInclusive<Duration>) -> Result<(), String> {
+    let shown = humantime::format_duration;
+    match range.contains(&time) {
+        true => Ok(()),
+        false => Err(format!("use {} to {}", shown(*range.start()), shown(*range.end()))),
+    }
+}
+
+/// As in the configuration.
+pub const MAX_STALL: RangeInclusive<Duration> = crate::config::TIME;
 
 /// Where `admin.socket` is unless somebody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/lunmirror/admin.sock";

@@ -26,6 +26,7 @@ use target_core::target::config::Config;
 
 pub use fault::{ConfigErrors, Fault};
 use fault::{Findings, Place};
+pub use limits::TIME;
 
 /// A configuration to run with, and what is unwise about it.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lunmirror::api::Command;
+use lunmirror::api::{self, Command};
 use target_core::target::config::{Mode, OnLinkLoss};
 
 /// Shows how a running lunmirror-target and its mirrors stand, and tells it what to do.
@@ -200,21 +201,17 @@ impl From<PolicyWord> for OnLinkLoss {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_millis(100), Duration::from_secs(3600))
+    within(text, Duration::from_millis(100)..=Duration::from_secs(3600))
 }
 
 /// The range of the configuration's `max_stall`.
 fn max_stall(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_millis(100), Duration::from_secs(24 * 60 * 60))
+    within(text, api::MAX_STALL)
 }
 
-fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| format!("{error}, as in 500ms or 5s"))?;
-    let shown = humantime::format_duration;
-    match (min..=max).contains(&time) {
-        true => Ok(time),
-        false => Err(format!("use {} to {}", shown(min), shown(max))),
-    }
+    api::within(time, range).map(|()| time)
 }
 
 const AFTER_HELP: &str = "\

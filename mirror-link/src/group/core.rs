@@ -139,8 +139,8 @@ impl Core {
                 self.records.push(write, record);
                 batch.rare().wakes.records = true;
             }
-            Output::Spill { seq, data } => self.spill(keepers::SpillOrder::Put(seq, data), batch),
-            Output::Unspill { seq } => self.spill(keepers::SpillOrder::Get(seq), batch),
+            Output::Spill { run, seq, data } => self.spill(keepers::SpillOrder::Put(run, seq, data), batch),
+            Output::Unspill { run, seq } => self.spill(keepers::SpillOrder::Get(run, seq), batch),
             Output::TrimSpill { upto } => self.spill(keepers::SpillOrder::Trim(upto), batch),
             Output::Standing(standing) => self.notify(Notice::Standing(standing), batch),
             Output::Marked { volume, kind, data } => self.notify(Notice::Marked { volume, kind, data }, batch),

@@ -56,8 +56,8 @@ impl RecordsDue {
 
 #[derive(Debug)]
 pub(super) enum SpillOrder {
-    Put(WriteSeq, Payload),
-    Get(WriteSeq),
+    Put(u16, WriteSeq, Payload),
+    Get(u16, WriteSeq),
     Trim(WriteSeq),
 }
 
@@ -147,13 +147,13 @@ impl SpillKeeper {
 
     pub fn obey(&mut self, order: SpillOrder) -> Option<Input> {
         match order {
-            SpillOrder::Put(seq, data) => {
+            SpillOrder::Put(run, seq, data) => {
                 let result = self.file.append(seq, &data);
-                Some(Input::Spilled { seq, result: self.told(result, "a write could not be spilled") })
+                Some(Input::Spilled { run, seq, result: self.told(result, "a write could not be spilled") })
             }
-            SpillOrder::Get(seq) => {
+            SpillOrder::Get(run, seq) => {
                 let result = self.file.read(seq);
-                Some(Input::Unspilled { seq, result: self.told(result, "a spilled write could not be read back") })
+                Some(Input::Unspilled { run, seq, result: self.told(result, "a spilled write could not be read back") })
             }
             SpillOrder::Trim(upto) => {
                 let result = self.file.trim(upto);

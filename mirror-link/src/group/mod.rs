@@ -16,6 +16,7 @@ mod events;
 mod keepers;
 mod local;
 mod ops;
+mod restore;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;

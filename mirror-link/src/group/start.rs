@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::core::Core;
 use super::keepers::{self, Signals};
 use super::local::Devices;
+use super::restore::restore;
 use super::unfinished::{self, Unfinished};
 use super::{Group, Observer};
 use crate::block::BlockDevice;
@@ -51,7 +52,7 @@ impl Group {
         observer: Arc<dyn Observer>,
     ) -> Result<Arc<Group>, GroupError> {
         check_devices(&config, &devices)?;
-        let files = open(&config, state_dir).await?;
+        let files = open(&config, state_dir, &devices).await?;
         let seed = getrandom::u64().map_err(|error| GroupError::Process {
             group: config.name.clone(),
             cause: format!("the kernel gives no random numbers: {error}"),
@@ -103,19 +104,18 @@ fn unfit(volume: &VolumeSpec, device: &dyn BlockDevice) -> Option<String> {
     device.capabilities().read_only.then(|| "it is read-only, and a mirror must write it; remove `read_only`".into())
 }
 
-async fn open(config: &GroupConfig, state_dir: &Path) -> Result<Files, GroupError> {
-    let (group, state_dir, bytes_max) = (config.name.clone(), state_dir.to_owned(), config.queue.spill);
+async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDevice>]) -> Result<Files, GroupError> {
+    let (config, state_dir, devices) = (config.clone(), state_dir.to_owned(), devices.to_vec());
+    let group = config.name.clone();
     let opened = spawn_blocking(move || {
-        let place = Place::claim(&state_dir, &group)?;
-        let records = RecordStore::new(&place);
-        let record = records.load()?;
-        let spills = SpillFile::new(&place, bytes_max)?;
+        let of_store = |source| GroupError::Store { group: config.name.clone(), source };
+        let place = Place::claim(&state_dir, &config.name).map_err(of_store)?;
+        let (records, record) = restore(&place, &config, &devices)?;
+        let spills = SpillFile::new(&place, config.queue.spill).map_err(of_store)?;
         Ok(Files { records, record, spills })
     });
-    let group = config.name.clone();
     match opened.await {
-        Ok(Ok(files)) => Ok(files),
-        Ok(Err(source)) => Err(GroupError::Store { group, source }),
+        Ok(opened) => opened,
         Err(error) => Err(GroupError::Process { group, cause: format!("its files could not be opened: {error}") }),
     }
 }

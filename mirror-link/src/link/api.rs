@@ -15,7 +15,7 @@ use super::member::Member;
 use super::shown::Shown;
 use super::socket;
 use super::status::PeerStatus;
-use crate::config::PeerConfig;
+use crate::config::{Encryption, PeerConfig};
 use crate::group::Group;
 use crate::ids::{Instance, NodeName};
 use crate::peer::Peer;
@@ -68,6 +68,9 @@ impl Links {
         let mut doors = HashMap::new();
         for (config, members) in peers {
             let name = config.name.clone();
+            if let Some(open) = in_the_open(&config) {
+                tracing::warn!(peer = %name, "{open}");
+            }
             let setting = Arc::new(Setting {
                 node: node.clone(),
                 instance,
@@ -124,6 +127,17 @@ impl Setting {
     }
 }
 
+/// What whoever is on the way to the peer may do.
+fn in_the_open(config: &PeerConfig) -> Option<String> {
+    let far = config.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback())?;
+    (config.encryption == Encryption::None).then(|| {
+        format!(
+            "the connections to {far} are not encrypted: whoever is on the way there can read and change what is mirrored. Set \
+             `encryption: noise` on both nodes, unless the line is theirs alone"
+        )
+    })
+}
+
 type Bound = (Vec<TcpListener>, Vec<Arc<UdpSocket>>);
 
 fn bind(listen: &[SocketAddr]) -> Result<Bound, LinksError> {
@@ -170,3 +184,30 @@ const REPORTS_MAX: usize = 256;
 
 /// Heartbeats come a few a second; what is beyond is a flood, and dropped.
 const DATAGRAMS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Compression, Heartbeat, PairSecret};
+
+    #[test]
+    fn a_line_in_the_open_is_warned_of() {
+        let told = |address: &str, encryption| {
+            let second = std::time::Duration::from_secs(1);
+            in_the_open(&PeerConfig {
+                name: "beta".into(),
+                addresses: vec!["[::1]:3262".parse().expect("an address"), address.parse().expect("an address")],
+                connections: 1,
+                secret: PairSecret([7; 32].into()),
+                heartbeat: Heartbeat { interval: second, timeout: second, probation: second, probation_max: second },
+                idle_timeout: second,
+                encryption,
+                compression: Compression::None,
+            })
+        };
+        let text = told("10.0.0.2:3262", Encryption::None).expect("told");
+        assert!(text.contains("10.0.0.2:3262 are not encrypted") && text.contains("`encryption: noise`"), "{text}");
+        assert_eq!(told("10.0.0.2:3262", Encryption::Noise), None);
+        assert_eq!(told("127.0.0.2:3262", Encryption::None), None);
+    }
+}

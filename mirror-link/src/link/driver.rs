@@ -46,10 +46,10 @@ pub enum Report {
     },
     /// A connection that has proven itself, for us to admit.
     Arrived(Box<Arrival>),
-    Rejected(Failure),
     Ended {
         slot: Slot,
         connection: ConnectionId,
+        session: SessionId,
         ending: Ending,
     },
     Shutdown,
@@ -196,13 +196,13 @@ impl Driver {
                 self.connections.insert(connection, Stage::Arrived(arrival));
                 self.turn(Input::Arrived { slot, connection, peer });
             }
-            Report::Rejected(failure) => self.turn(Input::Rejected { failure }),
-            Report::Ended { slot, connection, ending } => self.ended(slot, connection, ending),
+            Report::Ended { slot, connection, session, ending } => self.ended(slot, connection, session, ending),
             Report::Shutdown => {}
         }
     }
 
-    fn ended(&mut self, slot: Slot, connection: ConnectionId, ending: Ending) {
+    /// `session` is the connection's own: there may be another by now.
+    fn ended(&mut self, slot: Slot, connection: ConnectionId, session: SessionId, ending: Ending) {
         self.connections.remove(&connection);
         let cause = match ending {
             Ending::Lost(cause) => cause,
@@ -211,9 +211,7 @@ impl Driver {
                 "closed by the peer".into()
             }
             Ending::Misbehaved(cause) => {
-                if let Some(session) = self.session_id() {
-                    self.turn(Input::Misbehaved { session, cause: cause.clone() });
-                }
+                self.turn(Input::Misbehaved { session, cause: cause.clone() });
                 cause
             }
         };
@@ -235,10 +233,6 @@ impl Driver {
             }
             Err(error) => self.turn(Input::Forged { cause: format!("{error} (from {})", heard.from) }),
         }
-    }
-
-    fn session_id(&self) -> Option<SessionId> {
-        self.session.as_ref().map(|current| current.session.id)
     }
 
     /// One input, all that follows from it.
@@ -354,10 +348,10 @@ impl Driver {
             handle: handle.clone(),
         };
         self.connections.insert(id, Stage::Running(handle, outbox));
-        let reporter = self.reporter.clone();
+        let (reporter, session) = (self.reporter.clone(), session.id);
         self.tasks.spawn(async move {
             let ending = connection.run().await;
-            let _ = reporter.send(Report::Ended { slot, connection: id, ending }).await;
+            let _ = reporter.send(Report::Ended { slot, connection: id, session, ending }).await;
         });
     }
 
@@ -411,3 +405,56 @@ fn path_of(addresses: &[SocketAddr], from: SocketAddr) -> Option<PathIndex> {
 const MEET_MAX: Duration = Duration::from_secs(5);
 
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Compression, Encryption, Heartbeat, PairSecret};
+    use crate::peer::io::Rules;
+
+    fn driver() -> Driver {
+        let second = Duration::from_secs(1);
+        let heartbeat = Heartbeat { interval: second, timeout: second, probation: second, probation_max: second };
+        let config = PeerConfig {
+            name: "alpha".into(),
+            addresses: vec!["127.0.0.1:1".parse().expect("an address")],
+            connections: 2,
+            secret: PairSecret([7; 32].into()),
+            heartbeat,
+            idle_timeout: second,
+            encryption: Encryption::None,
+            compression: Compression::None,
+        };
+        let node = NodeName::from("beta");
+        let setting = Setting {
+            node: node.clone(),
+            instance: Instance(1),
+            keys: PairKeys::derive(&config.secret, &node, &config.name),
+            config,
+            members: Arc::new([]),
+            listen: Vec::new(),
+            clock: Clock::new(),
+        };
+        let rules =
+            Rules { node, instance: Instance(1), dialer: false, addresses: 1, connections: 2, heartbeat, seed: 1 };
+        let machine = Peer::new(rules, Instant::now());
+        let first = Shown { snapshot: machine.snapshot(Instant::now()), outboxes: Vec::new(), session: None };
+        let (datagrams, shown) = (mpsc::channel(1).1, watch::Sender::new(Arc::new(first)));
+        Driver::new(Arc::new(setting), Vec::new(), machine, mpsc::channel(1), datagrams, shown)
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_of_a_former_session_did_is_not_the_current_ones_fault() {
+        let mut driver = driver();
+        let session = |driver: &Driver| driver.session.as_ref().map(|current| current.session.id);
+        for number in [1, 2] {
+            let peer = Introduced { instance: Instance(9), session: SessionId(number), connections: 2 };
+            driver.turn(Input::Arrived { slot: Slot(0), connection: ConnectionId(number), peer });
+        }
+        assert_eq!(session(&driver), Some(SessionId(2)));
+        driver.ended(Slot(0), ConnectionId(1), SessionId(1), Ending::Misbehaved("it lied".into()));
+        assert_eq!(session(&driver), Some(SessionId(2)));
+        driver.ended(Slot(0), ConnectionId(2), SessionId(2), Ending::Misbehaved("it lied".into()));
+        assert_eq!(session(&driver), None);
+    }
+}

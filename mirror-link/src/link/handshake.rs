@@ -135,7 +135,11 @@ async fn refuse(stream: &mut TcpStream, rejected: Rejected) -> Failure {
         // Whether or not it is heard.
         let _ = send(stream, &answer).await;
     }
-    failure_of(rejected.error)
+    match rejected.error {
+        // Anybody's words, who may be nobody.
+        HandshakeError::Refused(Refusal { code, .. }) => Failure::Refused(format!("the caller refused: {code}")),
+        error => failure_of(error),
+    }
 }
 
 fn failure_of(error: HandshakeError) -> Failure {

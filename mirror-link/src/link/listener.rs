@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::driver::{Heard, Report, Setting};
+use super::greetings::{Greetings, Place};
 use super::handshake::{self, HANDSHAKE_MAX};
 use crate::ids::NodeName;
 use crate::peer::io::Failure;
@@ -30,7 +31,7 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Directory {
     doors: HashMap<NodeName, Door>,
-    handshakes: Arc<Semaphore>,
+    greetings: Mutex<Greetings>,
     strangers: Mutex<Strangers>,
 }
 
@@ -43,8 +44,10 @@ struct Strangers {
 
 impl Directory {
     pub fn new(doors: HashMap<NodeName, Door>) -> Directory {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        Directory { doors, handshakes, strangers: Mutex::default() }
+        let addresses = doors.values().flat_map(|door| &door.setting.config.addresses);
+        let peers = addresses.map(|address| address.ip().to_canonical()).collect();
+        let greetings = Mutex::new(Greetings::new(peers));
+        Directory { doors, greetings, strangers: Mutex::default() }
     }
 
     pub async fn accept_all(self: Arc<Directory>, listener: TcpListener) {
@@ -61,16 +64,18 @@ impl Directory {
     }
 
     fn admit(self: &Arc<Directory>, stream: TcpStream, from: SocketAddr) {
-        let Ok(place) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+        let mut greetings = self.greetings.lock();
+        let Some(place) = greetings.place(from.ip()) else {
+            drop(greetings);
             return self.stranger(from, "too many handshakes at once");
         };
-        let directory = Arc::clone(self);
-        tokio::spawn(async move {
-            if timeout(HANDSHAKE_MAX, directory.greet(stream, from)).await.is_err() {
-                directory.stranger(from, "its handshake took too long");
+        let taken = Taken { directory: Arc::clone(self), place };
+        let task = tokio::spawn(async move {
+            if timeout(HANDSHAKE_MAX, taken.directory.greet(stream, from)).await.is_err() {
+                taken.directory.stranger(from, "its handshake took too long");
             }
-            drop(place);
         });
+        greetings.take(place, task.abort_handle());
     }
 
     async fn greet(&self, mut stream: TcpStream, from: SocketAddr) {
@@ -85,12 +90,12 @@ impl Directory {
                 return handshake::say(&mut stream, refusal).await;
             }
         };
-        let report = match handshake::prove(&door.setting, stream, caller).await {
-            Ok(arrival) => Report::Arrived(Box::new(arrival)),
-            Err(failure) => Report::Rejected(failure),
-        };
-        // A peer's task ends with the links.
-        let _ = door.reports.send(report).await;
+        match handshake::prove(&door.setting, stream, caller).await {
+            // A peer's task ends with the links.
+            Ok(arrival) => drop(door.reports.send(Report::Arrived(Box::new(arrival))).await),
+            // It is the peer by its own word only: neither the peer's status nor its log are to be written by it.
+            Err(failure) => self.stranger(from, &failure.to_string()),
+        }
     }
 
     fn door_of(&self, caller: &Caller) -> Result<&Door, Refusal> {
@@ -141,6 +146,18 @@ impl Directory {
     }
 }
 
+/// A handshake under way, however it ends.
+struct Taken {
+    directory: Arc<Directory>,
+    place: Place,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.directory.greetings.lock().give_back(self.place);
+    }
+}
+
 impl Strangers {
     /// Answers how many were refused so far, where it is to be told.
     fn is_news(&mut self, from: IpAddr, now: Instant) -> Option<u64> {
@@ -167,9 +184,6 @@ impl std::fmt::Display for Failure {
         }
     }
 }
-
-/// Before they have proven themselves, all together: each holds a descriptor and some hundred bytes.
-const HANDSHAKES_MAX: usize = 64;
 
 /// Remotes remembered as told of; beyond that new ones are only counted.
 const STRANGERS_MAX: usize = 1024;

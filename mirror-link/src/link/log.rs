@@ -82,10 +82,7 @@ impl Log {
                 format!("heartbeats come, but no connection can be made to{place} {cause}")
             }
             Event::Refused { cause, retry } => {
-                let next = retry.map_or_else(String::new, |pause| {
-                    format!("; tried again in {}, then ever less often", seconds(pause))
-                });
-                format!("refused: {cause}{next}")
+                format!("refused: {cause}; tried again in {}, then ever less often", seconds(*retry))
             }
             Event::Forged { cause } => format!("heartbeats are not believed: {cause}"),
             Event::NobodyHeard => format!(
@@ -213,7 +210,7 @@ mod tests {
                  there? Cause: connection refused",
             ),
             (
-                Event::Refused { cause: "beta does not know the pair's secret".into(), retry: Some(second) },
+                Event::Refused { cause: "beta does not know the pair's secret".into(), retry: second },
                 "refused: beta does not know the pair's secret; tried again in 1.0 s, then ever less often",
             ),
         ];

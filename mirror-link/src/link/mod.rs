@@ -14,6 +14,7 @@ mod api;
 mod connection;
 mod driver;
 mod flow;
+mod greetings;
 mod handshake;
 mod listener;
 mod log;

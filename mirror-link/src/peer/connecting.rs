@@ -31,12 +31,16 @@ impl Peer {
     }
 
     pub(super) fn on_arrived(&mut self, slot: Slot, connection: ConnectionId, peer: Introduced, now: Instant) {
+        let agreed = match self.session {
+            Some(session) if session.id == peer.session => session.slots,
+            _ => self.rules.connections.min(peer.connections),
+        };
         let turned = if self.shut {
             Some(Failure::Unreachable("shutting down".into()))
         } else if self.over.contains(&peer.session) {
             Some(Failure::SessionOver)
-        } else if slot.0 >= self.rules.connections.min(peer.connections) {
-            Some(Failure::Refused(format!("slot {slot} is beyond the {} agreed", self.rules.connections)))
+        } else if slot.0 >= agreed {
+            Some(Failure::Refused(format!("slot {slot} is beyond the {agreed} connections agreed for the session")))
         } else {
             None
         };
@@ -96,20 +100,10 @@ impl Peer {
     fn on_refused(&mut self, cause: String, now: Instant) {
         let pause = self.refusals.failed(now);
         self.last_error = Some(cause.clone());
-        self.tell_refusal(cause, Some(pause));
-    }
-
-    pub(super) fn on_rejected(&mut self, failure: Failure) {
-        let (Failure::Refused(cause) | Failure::Unreachable(cause)) = failure else { return };
-        self.last_error = Some(cause.clone());
-        self.tell_refusal(cause, None);
-    }
-
-    /// Once, until it is another or a session was up.
-    fn tell_refusal(&mut self, cause: String, retry: Option<Duration>) {
+        // Once, until it is another or a session was up.
         if self.told.refusal.as_ref() != Some(&cause) {
             self.told.refusal = Some(cause.clone());
-            self.tell(Event::Refused { cause, retry });
+            self.tell(Event::Refused { cause, retry: pause });
         }
     }
 

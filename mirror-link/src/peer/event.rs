@@ -63,7 +63,7 @@ pub enum Event {
     },
     Refused {
         cause: String,
-        retry: Option<Duration>,
+        retry: Duration,
     },
     Forged {
         cause: String,

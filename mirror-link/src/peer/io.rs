@@ -67,10 +67,6 @@ pub enum Input {
         connection: ConnectionId,
         peer: Introduced,
     },
-    /// A peer that dialed did not pass its handshake.
-    Rejected {
-        failure: Failure,
-    },
     /// An open connection ended.
     Closed {
         slot: Slot,

@@ -108,7 +108,6 @@ impl Peer {
             Input::Dialed { slot, connection, peer } => self.on_dialed(slot, connection, peer, now),
             Input::Failed { slot, connection, failure } => self.on_failed(slot, connection, failure, now),
             Input::Arrived { slot, connection, peer } => self.on_arrived(slot, connection, peer, now),
-            Input::Rejected { failure } => self.on_rejected(failure),
             Input::Closed { slot, connection, cause } => self.on_closed(slot, connection, cause, now),
             Input::Seen { bytes, waiting } => self.on_seen(bytes, waiting, now),
             Input::Bye { connection, reason } => self.on_bye(connection, reason, now),
@@ -211,10 +210,8 @@ impl Peer {
 
     fn recv_forged(&mut self, cause: String) {
         self.beats.refused += 1;
-        // Where there is no session, the handshake will say what is wrong.
-        if self.session.is_none() {
-            self.last_error = Some(cause);
-        } else if !std::mem::replace(&mut self.told.forged, true) {
+        // Anybody may have sent it: the peer's status is not theirs to write.
+        if !std::mem::replace(&mut self.told.forged, true) {
             self.tell(Event::Forged { cause });
         }
     }

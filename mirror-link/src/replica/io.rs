@@ -71,10 +71,12 @@ pub enum Input {
     },
     /// The write's payload is in the spill file, or could not be put there.
     Spilled {
+        run: u16,
         seq: WriteSeq,
         result: Result<(), StoreFailed>,
     },
     Unspilled {
+        run: u16,
         seq: WriteSeq,
         result: Result<Payload, StoreFailed>,
     },
@@ -141,13 +143,15 @@ pub enum Output {
         write: StoreWrite,
         record: Box<Record>,
     },
-    /// Put the payload into the spill file; answered by `Spilled`.
+    /// Put the payload into the spill file; answered by `Spilled` with the same `run`: numbers begin anew with each reign.
     Spill {
+        run: u16,
         seq: WriteSeq,
         data: Payload,
     },
     /// Get it back; answered by `Unspilled`.
     Unspill {
+        run: u16,
         seq: WriteSeq,
     },
     /// Spilled writes up to this one are of no more use.

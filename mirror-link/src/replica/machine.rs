@@ -195,12 +195,14 @@ impl Replica {
             Input::Received { session, message } => self.received(now, session, message),
             Input::PeerIsSlow(slow) => self.is_slow = slow,
             Input::Stored { write, result } => self.stored(now, write, result),
-            Input::Spilled { seq, result } => {
+            Input::Spilled { run, seq, result } if run == self.run => {
                 self.with_owner(now, |owner, cx| owner.spilled(cx, seq.0, result.is_ok()));
             }
-            Input::Unspilled { seq, result } => {
+            Input::Unspilled { run, seq, result } if run == self.run => {
                 self.with_owner(now, |owner, cx| owner.unspilled(cx, seq.0, result.ok()));
             }
+            // Of a former reign.
+            Input::Spilled { .. } | Input::Unspilled { .. } => (),
             Input::Command { id, command } => self.command(now, id, command),
         }
         self.settle(now);

@@ -275,7 +275,7 @@ impl Owner {
             self.ever_spilled = true;
             self.last_spilled = seq;
             let data = data.clone();
-            cx.out.push_back(Output::Spill { seq: WriteSeq(seq), data });
+            cx.out.push_back(Output::Spill { run: cx.run, seq: WriteSeq(seq), data });
         }
         self.pump(cx);
         self.evaluate(cx, seq);

@@ -15,7 +15,7 @@ use super::owner::Owner;
 use super::planted::Fault;
 use super::receiver::Receiver;
 use crate::config::Policy;
-use crate::ids::{Generation, OwnerEpoch};
+use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::wire::message::{DiskState, Role};
 
 /// A command that takes its time.
@@ -220,6 +220,7 @@ impl Replica {
         self.run = self.run.wrapping_add(1);
         self.counted_for = None;
         self.crashed_owner = false;
+        self.forget_spills();
         let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue);
         owner.alone = self.peer_outdated;
         self.owner = Some(owner);
@@ -277,6 +278,7 @@ impl Replica {
     pub(super) fn step_down(&mut self, now: Instant) {
         let mut running = 0;
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
+        self.forget_spills();
         self.owner = None;
         self.role = Role::Secondary;
         self.run = self.run.wrapping_add(1);
@@ -288,6 +290,13 @@ impl Replica {
         self.paused = false;
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
         self.show();
+    }
+
+    /// What a reign spilled is of no use to the next, which numbers its writes anew.
+    fn forget_spills(&mut self) {
+        if self.owner.as_ref().is_some_and(|owner| owner.ever_spilled) {
+            self.outputs.push_back(Output::TrimSpill { upto: WriteSeq(u64::MAX) });
+        }
     }
 
     fn finish_demotion(&mut self, now: Instant) {
@@ -477,7 +486,7 @@ fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Re
             Err(Refusal::Disk(disk, "the other copy has writes that were acknowledged and that this one lacks".into()))
         }
         DiskState::Inconsistent => {
-            Err(Refusal::Disk(disk, "a resync was under way: its blocks are of different times".into()))
+            Err(Refusal::Disk(disk, "a resync is due or was under way: its blocks are not of one time".into()))
         }
         DiskState::Failed => Err(Refusal::Disk(disk, "its device failed: repair it and let it resync".into())),
     }

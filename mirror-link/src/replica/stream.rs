@@ -218,7 +218,7 @@ impl Owner {
                 }
                 self.ring.fetch(seq);
                 self.fetching += 1;
-                cx.out.push_back(Output::Unspill { seq: WriteSeq(seq) });
+                cx.out.push_back(Output::Unspill { run: cx.run, seq: WriteSeq(seq) });
             }
             seq += 1;
         }

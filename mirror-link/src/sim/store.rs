@@ -52,8 +52,8 @@ impl Store {
 
 #[derive(Debug)]
 pub enum Order {
-    Put(WriteSeq, Payload),
-    Get(WriteSeq),
+    Put(u16, WriteSeq, Payload),
+    Get(u16, WriteSeq),
     Trim(WriteSeq),
 }
 
@@ -85,18 +85,18 @@ impl Spill {
         self.under_way = false;
         let failure = failed.then_some(StoreFailed);
         match self.orders.pop_front()? {
-            Order::Put(seq, data) => {
+            Order::Put(run, seq, data) => {
                 if failure.is_none() {
                     self.writes.insert(seq, data);
                 }
-                Some(Input::Spilled { seq, result: failure.map_or(Ok(()), Err) })
+                Some(Input::Spilled { run, seq, result: failure.map_or(Ok(()), Err) })
             }
-            Order::Get(seq) => {
+            Order::Get(run, seq) => {
                 let found = self.writes.get(&seq).cloned().ok_or(StoreFailed);
-                Some(Input::Unspilled { seq, result: failure.map_or(found, Err) })
+                Some(Input::Unspilled { run, seq, result: failure.map_or(found, Err) })
             }
             Order::Trim(upto) => {
-                self.writes = self.writes.split_off(&upto.next());
+                self.writes.retain(|seq, _| *seq > upto);
                 None
             }
         }

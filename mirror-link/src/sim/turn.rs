@@ -79,8 +79,8 @@ impl World {
                 self.nodes[node].store.push(write, record);
                 self.record_begins(node);
             }
-            Output::Spill { seq, data } => self.spill(node, Order::Put(seq, data)),
-            Output::Unspill { seq } => self.spill(node, Order::Get(seq)),
+            Output::Spill { run, seq, data } => self.spill(node, Order::Put(run, seq, data)),
+            Output::Unspill { run, seq } => self.spill(node, Order::Get(run, seq)),
             Output::TrimSpill { upto } => self.spill(node, Order::Trim(upto)),
             Output::Complete { op, result } => self.complete(node, op, result),
             Output::Marked { volume, kind, data } => {
@@ -285,7 +285,7 @@ fn fingerprint(output: &Output) -> u64 {
         }
         Output::Store { write, .. } => 3 << 56 | write.0,
         Output::Spill { seq, .. } => 4 << 56 | seq.0,
-        Output::Unspill { seq } => 5 << 56 | seq.0,
+        Output::Unspill { seq, .. } => 5 << 56 | seq.0,
         Output::TrimSpill { upto } => 6 << 56 | upto.0,
         Output::Complete { op, result } => 7 << 56 | u64::from(result.is_ok()) << 48 | op.0,
         Output::Marked { .. } => 8 << 56,

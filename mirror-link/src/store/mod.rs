@@ -3,11 +3,13 @@
 //! ```text
 //!   STATE_DIR/mirror/GROUP/        one process has it at a time
 //!     record.json                  replaced whole or not at all
+//!     record.former.json           an owner's, whose data is not there: in force again when the data is
 //!     spill/0 spill/1 …            of this process alone; removed when the next one starts
 //! ```
 //!
 //! Thin shells over the file system: their calls block, so async callers go through `spawn_blocking`.
 
+pub mod copies;
 mod place;
 mod record;
 mod spill;
@@ -16,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use place::Place;
-pub use record::RecordStore;
+pub use record::{Kept, RecordStore};
 pub use spill::{SpillError, SpillFile};
 
 #[derive(Debug, thiserror::Error)]

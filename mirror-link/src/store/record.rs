@@ -1,12 +1,15 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::copies::Copy;
 use super::{Place, StoreError};
+use crate::ids::OwnerEpoch;
 use crate::replica::io::Record;
+use crate::wire::message::HISTORY_MAX;
 
 /// A group's record in a file of two lines: a [`Seal`], then the record, both JSON.
 ///
@@ -17,7 +20,21 @@ use crate::replica::io::Record;
 #[derive(Clone, Debug)]
 pub struct RecordStore {
     path: PathBuf,
+    /// Of what data the records are that are saved.
+    copies: Arc<[Copy]>,
+    /// As long as the group is in no other epoch the former record stays beside the new one.
+    former: Option<OwnerEpoch>,
     _place: Arc<Place>,
+}
+
+/// A record, and what data it is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    #[serde(flatten)]
+    pub record: Record,
+    /// `None`: from before this was kept.
+    #[serde(default, rename = "volumes", skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Arc<[Copy]>>,
 }
 
 /// What the second line must be to be believed.
@@ -31,25 +48,61 @@ struct Seal {
 
 impl RecordStore {
     pub fn new(place: &Arc<Place>) -> RecordStore {
-        RecordStore { path: place.path().join("record.json"), _place: place.clone() }
+        RecordStore {
+            path: place.path().join("record.json"),
+            copies: Arc::default(),
+            former: None,
+            _place: place.clone(),
+        }
+    }
+
+    pub fn of(self, copies: Arc<[Copy]>) -> RecordStore {
+        RecordStore { copies, ..self }
     }
 
     /// `None`: there never was one.
-    pub fn load(&self) -> Result<Option<Record>, StoreError> {
-        let mut bytes = Vec::new();
-        let read = File::open(&self.path).and_then(|file| file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => (),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io(error)),
-        }
-        decode(&bytes).map(Some).map_err(|cause| StoreError::Corrupt { path: self.path.clone(), cause })
+    pub fn load(&self) -> Result<Option<Kept>, StoreError> {
+        load(&self.path)
     }
 
     /// Durable when this returns; after a failure or a crash the record is the old one or the new one.
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let bytes = encode(record).map_err(|error| self.io(error))?;
+        if self.former.is_some_and(|epoch| epoch != record.epoch) {
+            self.forget_former()?;
+        }
+        let kept = Kept { record: record.clone(), copies: Some(self.copies.clone()) };
+        let bytes = encode(&kept).map_err(|error| self.io(error))?;
         self.replace(&bytes).map_err(|error| self.io(error))
+    }
+
+    /// The record as it was when its data was missing.
+    pub fn load_former(&self) -> Result<Option<Kept>, StoreError> {
+        load(&self.former_path())
+    }
+
+    /// Keep what is on record beside what is saved from now on, until the group's epoch is another than `epoch`: then that
+    /// data has become something else.
+    pub fn keep_former(self, epoch: OwnerEpoch) -> Result<RecordStore, StoreError> {
+        let path = self.former_path();
+        let keep = || match path.exists() {
+            true => Ok(()),
+            // The record itself stays in force until the next is in its place.
+            false => fs::hard_link(&self.path, &path).and_then(|()| self.sync_directory()),
+        };
+        keep().map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        Ok(RecordStore { former: Some(epoch), ..self })
+    }
+
+    pub fn forget_former(&self) -> Result<(), StoreError> {
+        let path = self.former_path();
+        match fs::remove_file(&path).and_then(|()| self.sync_directory()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path, source }),
+            _ => Ok(()),
+        }
+    }
+
+    fn former_path(&self) -> PathBuf {
+        self.path.with_file_name("record.former.json")
     }
 
     /// Write beside it, make that durable, rename over it, make the rename durable.
@@ -60,6 +113,10 @@ impl RecordStore {
         file.sync_all()?;
         drop(file);
         fs::rename(&temporary, &self.path)?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
         File::open(self.path.parent().expect("a record lies in its group's directory"))?.sync_all()
     }
 
@@ -68,8 +125,19 @@ impl RecordStore {
     }
 }
 
-fn encode(record: &Record) -> io::Result<Vec<u8>> {
-    let record = serde_json::to_vec(record)?;
+fn load(path: &Path) -> Result<Option<Kept>, StoreError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => (),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::Io { path: path.to_owned(), source }),
+    }
+    decode(&bytes).map(Some).map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause })
+}
+
+fn encode(kept: &Kept) -> io::Result<Vec<u8>> {
+    let record = serde_json::to_vec(kept)?;
     let seal = Seal { version: VERSION, crc32c: format!("{:08x}", crc32c::crc32c(&record)) };
     let mut bytes = serde_json::to_vec(&seal)?;
     bytes.push(b'\n');
@@ -78,7 +146,7 @@ fn encode(record: &Record) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<Record, String> {
+fn decode(bytes: &[u8]) -> Result<Kept, String> {
     if bytes.len() as u64 > RECORD_BYTES_MAX {
         return Err(format!("longer than {RECORD_BYTES_MAX} bytes"));
     }
@@ -92,20 +160,25 @@ fn decode(bytes: &[u8]) -> Result<Record, String> {
     if seal.crc32c != crc {
         return Err(format!("damaged: its checksum is {crc} where {} was expected", seal.crc32c));
     }
-    serde_json::from_slice(record).map_err(|error| format!("not a mirror's record: {error}"))
+    let kept: Kept = serde_json::from_slice(record).map_err(|error| format!("not a mirror's record: {error}"))?;
+    let generations = kept.record.history.len();
+    if generations > HISTORY_MAX {
+        return Err(format!("it has {generations} generations of history where at most {HISTORY_MAX} were expected"));
+    }
+    Ok(kept)
 }
 
 /// Layout of the file. One of a later layout is refused rather than misread.
 const VERSION: u32 = 1;
 
-/// Bytes in the file: a record with its whole history takes 1 KiB.
-const RECORD_BYTES_MAX: u64 = 64 << 10;
+/// Bytes in the file: a record with its whole history takes 1 KiB, each of its volumes up to 400 bytes more.
+const RECORD_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Generation, OwnerEpoch};
-    use crate::wire::message::{DiskState, HISTORY_MAX, Role};
+    use crate::ids::Generation;
+    use crate::wire::message::{DiskState, Role};
 
     fn record(epoch: u64) -> Record {
         Record {
@@ -122,8 +195,12 @@ mod tests {
     fn store() -> (tempfile::TempDir, Arc<Place>, RecordStore) {
         let state_dir = tempfile::tempdir().unwrap();
         let place = Place::claim(state_dir.path(), "db").unwrap();
-        let store = RecordStore::new(&place);
+        let store = RecordStore::new(&place).of([copy()].into());
         (state_dir, place, store)
+    }
+
+    fn copy() -> Copy {
+        Copy { name: "db".into(), blocks: 7, label: Some("x".into()) }
     }
 
     #[test]
@@ -132,7 +209,39 @@ mod tests {
         assert_eq!(store.load().unwrap(), None);
         store.save(&record(1)).unwrap();
         store.save(&record(2)).unwrap();
-        assert_eq!(RecordStore::new(&place).load().unwrap(), Some(record(2)));
+        let kept = Kept { record: record(2), copies: Some([copy()].into()) };
+        assert_eq!(RecordStore::new(&place).load().unwrap(), Some(kept));
+    }
+
+    #[test]
+    fn a_record_from_before_copies_were_kept_is_read() {
+        let (_state_dir, _place, store) = store();
+        let kept = Kept { record: record(2), copies: None };
+        fs::write(&store.path, encode(&kept).unwrap()).unwrap();
+        assert_eq!(store.load().unwrap(), Some(kept));
+    }
+
+    #[test]
+    fn more_generations_than_a_hello_carries_are_no_record() {
+        let (_state_dir, _place, store) = store();
+        let mut long = record(1);
+        long.history.push(Generation(99));
+        store.save(&long).unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains("17 generations of history where at most 16 were expected; restore it"), "{error}");
+    }
+
+    #[test]
+    fn the_former_record_is_kept_until_another_epoch_begins() {
+        let (_state_dir, _place, store) = store();
+        store.save(&record(1)).unwrap();
+        let store = store.keep_former(OwnerEpoch(1)).unwrap();
+        let disowned = Record { role: Role::Secondary, ..record(1) };
+        store.save(&disowned).unwrap();
+        assert_eq!(store.load().unwrap().unwrap().record, disowned);
+        assert_eq!(store.load_former().unwrap().unwrap().record, record(1));
+        store.save(&record(2)).unwrap();
+        assert_eq!(store.load_former().unwrap(), None);
     }
 
     #[test]
@@ -178,6 +287,6 @@ mod tests {
         // A directory in the temporary file's place makes its creation fail, whoever runs the test.
         fs::create_dir(place.path().join("record.json.new")).unwrap();
         assert!(matches!(store.save(&record(2)), Err(StoreError::Io { .. })));
-        assert_eq!(store.load().unwrap(), Some(record(1)));
+        assert_eq!(store.load().unwrap().unwrap().record, record(1));
     }
 }

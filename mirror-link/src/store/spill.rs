@@ -107,9 +107,12 @@ impl SpillFile {
         Ok(bytes.into())
     }
 
-    /// Writes up to `upto` are of no more use.
+    /// Writes up to `upto` are of no more use; of the highest number there is, all.
     pub fn trim(&mut self, upto: WriteSeq) -> Result<(), SpillError> {
-        self.index = self.index.split_off(&upto.next());
+        match upto.0.checked_add(1) {
+            Some(next) => self.index = self.index.split_off(&WriteSeq(next)),
+            None => self.index.clear(),
+        }
         while self.segments.front().is_some_and(|first| first.last <= upto) {
             let number = self.first_segment;
             self.segments.pop_front();
@@ -232,6 +235,17 @@ mod tests {
     fn a_spill_of_nothing_takes_nothing() {
         let (_state_dir, _place, mut spill) = spill(0);
         assert!(matches!(spill.append(WriteSeq(1), &payload(1, 1)), Err(SpillError::Full { .. })));
+    }
+
+    #[test]
+    fn a_next_reign_begins_with_all_the_space_and_its_own_numbers() {
+        let (_state_dir, _place, mut spill) = spill(16 << 20);
+        (1..=40).for_each(|seq| spill.append(WriteSeq(seq), &payload(seq, 100_000)).unwrap());
+        spill.trim(WriteSeq(u64::MAX)).unwrap();
+        assert_eq!(spill.disk_bytes(), 0);
+        assert!(matches!(spill.read(WriteSeq(40)), Err(SpillError::Missing { .. })));
+        spill.append(WriteSeq(1), &payload(9, 9)).unwrap();
+        assert_eq!(spill.read(WriteSeq(1)).unwrap(), payload(9, 9));
     }
 
     #[test]

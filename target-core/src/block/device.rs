@@ -15,13 +15,15 @@ use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;
 use super::{
     Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
-    Payload, ResizeError, lock,
+    Label, Origin, Payload, ResizeError, lock,
 };
 
 #[derive(Debug)]
 pub struct BlockDeviceFile {
     medium: Medium,
     capabilities: Capabilities,
+    found: BlockCount,
+    label: Label,
 }
 
 impl BlockDeviceFile {
@@ -79,7 +81,8 @@ impl BlockDeviceFile {
             // Not to be asked of statfs(2): it tells of the file system the node is on, and /dev is in memory.
             in_memory: false,
         };
-        Ok(BlockDeviceFile { medium: Medium::new(file, medium), capabilities })
+        let label = given_label(&format!("/sys/dev/block/{}:{}", major(metadata.rdev()), minor(metadata.rdev())));
+        Ok(BlockDeviceFile { medium: Medium::new(file, medium), capabilities, found: BlockCount(has / block), label })
     }
 }
 
@@ -148,6 +151,30 @@ impl BlockDevice for BlockDeviceFile {
     fn prefetch(&self, extent: Extent) {
         self.medium.prefetch(extent);
     }
+
+    fn origin(&self) -> Origin {
+        let object = self.medium.shared().spec.path.display().to_string();
+        Origin { object, blocks: self.found, label: self.label.clone() }
+    }
+}
+
+/// What the device in this place of sysfs is known by: a mapped one by its UUID, a disk by its World Wide Identifier or else
+/// its serial number, a partition by its number beside that of its disk.
+fn given_label(place: &str) -> Label {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("{place}/{name}")).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let disk = |above: &str| {
+        ["dm/uuid", "wwid", "device/wwid", "serial", "device/serial"]
+            .iter()
+            .find_map(|name| read(&format!("{above}{name}")))
+    };
+    match read("partition") {
+        Some(number) => disk("../").map(|disk| format!("{disk} partition {number}")),
+        None => disk(""),
+    }
+    .map_or(Label::None, Label::Given)
 }
 
 /// What the kernel tells of the device's request queue (Documentation/ABI/stable/sysfs-block).
@@ -200,6 +227,19 @@ mod tests {
         assert_eq!(error.remedy, "name it with `file:`");
         assert_eq!(opened(Path::new("/dev/null")).cause, "is a character device, not a block device");
         assert_eq!(opened(&file.path().with_extension("gone")).cause, "does not exist");
+    }
+
+    #[test]
+    fn a_device_is_known_by_what_it_is_wherever_it_is_plugged_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (disk, part) = (directory.path().join("sda"), directory.path().join("sda/sda1"));
+        std::fs::create_dir_all(&part).expect("made");
+        let label = |place: &Path| given_label(&place.display().to_string());
+        assert_eq!(label(&disk), Label::None);
+        std::fs::write(disk.join("wwid"), "naa.5000c500\n").expect("written");
+        std::fs::write(part.join("partition"), "1\n").expect("written");
+        assert_eq!(label(&disk), Label::Given("naa.5000c500".into()));
+        assert_eq!(label(&part), Label::Given("naa.5000c500 partition 1".into()));
     }
 
     #[test]

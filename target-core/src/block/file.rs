@@ -9,7 +9,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl, fstat, fstatfs, ftruncate};
+use rustix::fs::{
+    FallocateFlags, OFlags, SeekFrom, XattrFlags, fallocate, fcntl_getfl, fcntl_setfl, fgetxattr, fsetxattr, fstat,
+    fstatfs, ftruncate, seek,
+};
 use rustix::io::{Errno, pread};
 
 use super::descriptor::{MediumSpec, block_error, retried};
@@ -18,8 +21,8 @@ use super::node::{self, Node};
 use super::open::{OpenError, StoreSpec};
 use super::runs::Runs;
 use super::{
-    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
-    Extent, Io, Payload, ResizeError, bounce, lock,
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
+    Label, Origin, Payload, ResizeError, bounce, lock,
 };
 
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct FileDevice {
     capabilities: Capabilities,
     thin: bool,
     growing: Arc<Mutex<()>>,
+    /// Before it was made or grown for us.
+    found: BlockCount,
 }
 
 impl FileDevice {
@@ -69,7 +74,7 @@ impl FileDevice {
             ));
         }
         if !spec.read_only {
-            grow(&file, has, size, spec.thin).map_err(|error| growth_refused(path, error))?;
+            grow(&file, has, size, spec.thin).map_err(|error| growth_refused(&file, path, size, spec, error))?;
         }
         if created {
             settle(&file, path).map_err(|error| node::refused(path, &error))?;
@@ -96,8 +101,8 @@ impl FileDevice {
             releases,
             in_memory: !direct_io && is_on(&file, &IN_MEMORY),
         };
-        let growing = Arc::default();
-        Ok(FileDevice { medium: Medium::new(file, medium), capabilities, thin: spec.thin, growing })
+        let (growing, found) = (Arc::default(), BlockCount(has >> spec.block_length.shift()));
+        Ok(FileDevice { medium: Medium::new(file, medium), capabilities, thin: spec.thin, growing, found })
     }
 }
 
@@ -162,12 +167,18 @@ impl BlockDevice for FileDevice {
                 return Err(ResizeError::Shrink { capacity: now, asked });
             }
             // Somebody else may have made the file longer: that much is not ours to cut.
-            let size = asked.checked_mul(1 << shift).ok_or(BlockError::Io(libc::EFBIG))?.max(has);
+            let bytes = asked.saturating_mul(1 << shift);
+            let size = bytes.max(has);
             if size > has && shared.spec.read_only {
                 return Err(ResizeError::NoRoom { room: has >> shift, asked });
             }
             if !shared.spec.read_only {
-                grow(&shared.file, has, size, thin).map_err(block_error)?;
+                grow(&shared.file, has, size, thin).map_err(|error| match error {
+                    Errno::FBIG | Errno::INVAL => {
+                        ResizeError::FileTooLarge { bytes, largest: largest(&shared.file, shared.spec.block_length) }
+                    }
+                    error => block_error(error).into(),
+                })?;
                 shared.flusher.wrote();
             }
             shared.capacity_blocks.store(asked, Ordering::Release);
@@ -177,6 +188,23 @@ impl BlockDevice for FileDevice {
 
     fn prefetch(&self, extent: Extent) {
         self.medium.prefetch(extent);
+    }
+
+    fn origin(&self) -> Origin {
+        let shared = self.medium.shared();
+        let mut label = [0; LABEL_BYTES_MAX];
+        let label = match retried(|| fgetxattr(&*shared.file, LABEL, &mut label)) {
+            Ok(length) => Label::Kept(Some(String::from_utf8_lossy(&label[..length]).into_owned())),
+            Err(Errno::OPNOTSUPP) => Label::None,
+            Err(_) => Label::Kept(None),
+        };
+        Origin { object: shared.spec.path.display().to_string(), blocks: self.found, label }
+    }
+
+    fn set_label(&self, label: &str) -> io::Result<()> {
+        let file = &*self.medium.shared().file;
+        retried(|| fsetxattr(file, LABEL, label.as_bytes(), XattrFlags::empty()))?;
+        file.sync_all()
     }
 }
 
@@ -219,8 +247,26 @@ fn grow(file: &File, has: u64, size: u64, thin: bool) -> Result<(), Errno> {
     if size > has { retried(|| ftruncate(file, size)) } else { Ok(()) }
 }
 
-fn growth_refused(path: &Path, error: Errno) -> OpenError {
+/// Bytes in whole blocks that a file may have where this one is: behind them nobody may seek.
+fn largest(file: &File, block_length: BlockLength) -> u64 {
+    let (mut fits, mut beyond) = (0, 1 << 63);
+    while beyond - fits > 1 {
+        let middle = fits + (beyond - fits) / 2;
+        match seek(file, SeekFrom::Start(middle)) {
+            Ok(_) => fits = middle,
+            Err(_) => beyond = middle,
+        }
+    }
+    fits - fits % u64::from(block_length.bytes())
+}
+
+fn growth_refused(file: &File, path: &Path, size: u64, spec: &StoreSpec, error: Errno) -> OpenError {
     match error {
+        Errno::FBIG | Errno::INVAL => OpenError::new(
+            path.display(),
+            format!("is on a file system that holds no file of {size} bytes"),
+            format!("give a size of at most {} or another file system", largest(file, spec.block_length)),
+        ),
         Errno::OPNOTSUPP => OpenError::new(
             path.display(),
             "is on a file system that cannot reserve space",
@@ -268,6 +314,9 @@ fn is_on(file: &File, file_systems: &[u32]) -> bool {
     fstatfs(file).is_ok_and(|stat| file_systems.contains(&(stat.f_type as u32)))
 }
 
+/// xattr(7).
+const LABEL: &str = "user.lunmirror.copy";
+const LABEL_BYTES_MAX: usize = 64;
 /// Volumes hold other people's data.
 const FILE_MODE: u32 = 0o600;
 /// stat(2): st_blocks counts units of 512 bytes, whatever the file system.
@@ -285,7 +334,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::{Lba, Store};
+    use super::super::{BlockError, Lba, Store};
     use super::*;
 
     fn spec(path: &Path, size: Option<u64>) -> StoreSpec {
@@ -331,6 +380,41 @@ mod tests {
         assert!(!path.exists());
     }
 
+    #[tokio::test]
+    async fn a_size_beyond_its_file_system_is_told_with_the_limit() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let device = opened(file.path(), Some(1 << 20)).expect("opens");
+        let most = largest(file.as_file(), BlockLength::B512);
+        let (asked, size) = (BlockCount(i64::MAX as u64 >> 9), i64::MAX as u64 & !511);
+        if size <= most {
+            return;
+        }
+        let error = device.resize(Some(asked)).await.expect_err("too large");
+        assert_eq!(error, ResizeError::FileTooLarge { bytes: size, largest: most });
+        assert!(error.to_string().contains(&format!("the largest has {most}: give a size up to that")), "{error}");
+        drop(device);
+        let error = opened(file.path(), Some(size)).expect_err("too large");
+        assert_eq!(error.remedy, format!("give a size of at most {most} or another file system"));
+        opened(file.path(), Some(most)).expect("the limit itself is no lie");
+    }
+
+    #[test]
+    fn its_origin_tells_it_from_another_in_its_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume");
+        let device = opened(&path, Some(1 << 20)).expect("made");
+        let made = device.origin();
+        assert_eq!((made.blocks, made.object), (BlockCount(0), path.display().to_string()));
+        if made.label == Label::None {
+            return;
+        }
+        assert_eq!(made.label, Label::Kept(None));
+        device.set_label("0123456789abcdef").expect("labelled");
+        drop(device);
+        let origin = opened(&path, Some(2 << 20)).expect("grown").origin();
+        assert_eq!((origin.blocks, origin.label), (BlockCount(2048), Label::Kept(Some("0123456789abcdef".into()))));
+    }
+
     #[test]
     fn what_is_no_file_is_refused_by_its_kind() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -355,12 +439,13 @@ mod tests {
             file.as_file().set_len(3 << 20).expect("grows");
             assert_eq!(device.resize(None).await, Ok(BlockCount(6144)));
             assert_eq!(device.write(extent(6143, 1), data(1), Durability::Durable).await, Ok(()));
-            assert_eq!(device.resize(Some(BlockCount(u64::MAX >> 10))).await.expect_err("refused"), too_large());
+            assert_eq!(device.resize(Some(BlockCount(u64::MAX >> 10))).await.expect_err("refused"), too_large(&file));
         }
     }
 
-    fn too_large() -> ResizeError {
-        ResizeError::Device(BlockError::Io(libc::EFBIG))
+    fn too_large(file: &tempfile::NamedTempFile) -> ResizeError {
+        let bytes = (u64::MAX >> 10) * 512;
+        ResizeError::FileTooLarge { bytes, largest: largest(file.as_file(), BlockLength::B512) }
     }
 
     #[tokio::test]

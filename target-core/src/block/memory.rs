@@ -12,7 +12,7 @@ use super::pool::Pool;
 use super::runs::Runs;
 use super::{
     Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
-    Extent, Io, Payload, ResizeError,
+    Extent, Io, Label, Origin, Payload, ResizeError,
 };
 
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl BlockDevice for MemoryDevice {
 
     fn capacity(&self) -> BlockCount {
         BlockCount(self.capacity_blocks.load(Ordering::Acquire))
+    }
+
+    /// What was there before the process is gone with it.
+    fn origin(&self) -> Origin {
+        Origin { object: OBJECT.into(), blocks: BlockCount(0), label: Label::None }
     }
 
     fn capabilities(&self) -> Capabilities {

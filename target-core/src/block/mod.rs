@@ -31,7 +31,8 @@ mod sys;
 mod conformance;
 
 pub use mirror_link::block::{
-    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload, ResizeError,
+    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Label, Origin,
+    Payload, ResizeError,
 };
 pub use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba, OutOfRange};
 pub use open::{OpenError, Store, StoreSpec, open};

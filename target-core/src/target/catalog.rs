@@ -135,8 +135,8 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// A catalog for `config` that shares what stays. Refused whole where any part can't be had; growing a volume comes
-    /// last, when nothing else can fail.
+    /// A catalog for `config` that shares what stays. Refused whole where any part can't be had: growing a volume comes when
+    /// nothing but another growth can fail, and groups are told last.
     pub async fn reopen(&self, config: Config) -> Result<(Catalog, Changes), CatalogFaults> {
         let mut changes = Changes::default();
         let mut faults: Vec<Fault> = mirrored::fixed(&self.config, &config).into_iter().map(Fault::from).collect();
@@ -161,7 +161,6 @@ impl Catalog {
         let ports = TargetPorts::load(&StateStore::directory(&config.state_dir), &config.targets)?;
         let Opened { config, volumes: opened, .. } = opening::open(config, to_open, self.instance).await?;
         volumes.extend(opened);
-        changes.groups = self.change_groups(&config).await?;
         for name in &changes.resized {
             let (open, wanted) = (&self.volumes[name], &config.volumes[name]);
             let blocks = wanted.size.map(|bytes| block::BlockCount(bytes >> wanted.block_size.shift()));
@@ -174,6 +173,7 @@ impl Catalog {
         if !faults.is_empty() {
             return Err(CatalogFaults(faults));
         }
+        changes.groups = self.change_groups(&config).await?;
         changes.removed = self.volumes.keys().filter(|name| !config.volumes.contains_key(*name)).cloned().collect();
         changes.targets = changed_targets(&self.config.targets, &config.targets);
         let (instance, groups) = (self.instance, self.groups.clone());

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::block::{
-    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
+    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Label, Origin,
+    Payload,
 };
 use crate::extent::{BlockCount, BlockLength, Extent, Lba};
 
@@ -31,6 +32,9 @@ pub struct TestDevice {
     pub writes: AtomicU64,
     pub flushes: AtomicU64,
     pub unmaps: AtomicU64,
+    /// Blocks that it had when it was opened.
+    pub found: AtomicU64,
+    pub label: Mutex<Label>,
 }
 
 impl TestDevice {
@@ -46,6 +50,8 @@ impl TestDevice {
             writes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             unmaps: AtomicU64::new(0),
+            found: AtomicU64::new(blocks),
+            label: Mutex::new(Label::Kept(None)),
         })
     }
 
@@ -55,6 +61,10 @@ impl TestDevice {
 
     pub fn content(&self) -> Vec<u8> {
         self.bytes.lock().clone()
+    }
+
+    pub fn fill(&self, content: &[u8]) {
+        self.bytes.lock().copy_from_slice(content);
     }
 
     pub fn extent(&self, lba: u64, blocks: u64) -> Extent {
@@ -99,6 +109,16 @@ impl BlockDevice for TestDevice {
 
     fn capacity(&self) -> BlockCount {
         BlockCount((self.bytes.lock().len() / BLOCK) as u64)
+    }
+
+    fn origin(&self) -> Origin {
+        let blocks = BlockCount(self.found.load(Ordering::Relaxed));
+        Origin { object: "/srv/db.img".into(), blocks, label: self.label.lock().clone() }
+    }
+
+    fn set_label(&self, label: &str) -> std::io::Result<()> {
+        *self.label.lock() = Label::Kept(Some(label.into()));
+        Ok(())
     }
 
     fn capabilities(&self) -> Capabilities {

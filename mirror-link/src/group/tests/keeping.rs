@@ -40,21 +40,22 @@ fn spills_are_obeyed_in_order_and_a_failure_is_told_once() {
         other => panic!("{other:?}"),
     };
     for seq in 1..=4 {
-        assert_eq!(result(keeper.obey(SpillOrder::Put(WriteSeq(seq), data(seq as u8)))), Ok(()), "{seq}");
+        assert_eq!(result(keeper.obey(SpillOrder::Put(1, WriteSeq(seq), data(seq as u8)))), Ok(()), "{seq}");
         assert!(!keeper.failing);
     }
     for seq in 5..=6 {
-        assert_eq!(result(keeper.obey(SpillOrder::Put(WriteSeq(seq), data(seq as u8)))), Err(StoreFailed));
+        assert_eq!(result(keeper.obey(SpillOrder::Put(1, WriteSeq(seq), data(seq as u8)))), Err(StoreFailed));
         assert!(keeper.failing, "and what fails next is not in the log");
     }
-    let Some(Input::Unspilled { seq: WriteSeq(3), result: Ok(found) }) = keeper.obey(SpillOrder::Get(WriteSeq(3)))
+    let Some(Input::Unspilled { run: 1, seq: WriteSeq(3), result: Ok(found) }) =
+        keeper.obey(SpillOrder::Get(1, WriteSeq(3)))
     else {
         panic!("what was spilled is there")
     };
     assert!(found == data(3));
     assert!(keeper.obey(SpillOrder::Trim(WriteSeq(2))).is_none());
-    assert_eq!(result(keeper.obey(SpillOrder::Put(WriteSeq(5), data(5)))), Ok(()));
+    assert_eq!(result(keeper.obey(SpillOrder::Put(1, WriteSeq(5), data(5)))), Ok(()));
     assert!(!keeper.failing);
-    let gone = keeper.obey(SpillOrder::Get(WriteSeq(2)));
-    assert!(matches!(gone, Some(Input::Unspilled { seq: WriteSeq(2), result: Err(StoreFailed) })));
+    let gone = keeper.obey(SpillOrder::Get(1, WriteSeq(2)));
+    assert!(matches!(gone, Some(Input::Unspilled { run: 1, seq: WriteSeq(2), result: Err(StoreFailed) })));
 }

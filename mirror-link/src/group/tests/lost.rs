@@ -168,3 +168,24 @@ async fn paused_is_as_good_as_cut() {
     pair.alike().await;
     assert_eq!(pair.b.device.content()[5 * 512], 5);
 }
+
+/// The numbers of writes begin anew with the next reign, and the space is there again.
+#[tokio::test]
+async fn what_a_former_reign_spilled_is_gone_with_it() {
+    let pair = Pair::start(Mode::Async).await;
+    pair.connected().await.cut().await;
+    let spill = pair.a.state_dir.path().join("mirror/db/spill");
+    let spilled = || {
+        let files = fs::read_dir(&spill).into_iter().flatten();
+        files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum::<u64>()
+    };
+    for reign in 1..=3u8 {
+        for n in 0..192 {
+            pair.a.write(n * 20, 32, reign).await.unwrap();
+        }
+        eventually("some of it is spilled", || spilled() > 1 << 20).await;
+        pair.a.command(Command::Demote { force: true }).await.unwrap();
+        eventually("the space is given back", || spilled() == 0).await;
+        pair.a.command(Command::Promote { force: true }).await.unwrap();
+    }
+}

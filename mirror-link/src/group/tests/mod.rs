@@ -10,5 +10,6 @@ mod alone;
 mod joined;
 mod keeping;
 mod lost;
+mod replaced;
 mod resync_reads;
 mod roles;

@@ -72,10 +72,17 @@ impl Node {
 
     /// The process ends, in whatever state, and starts again with the same configuration.
     pub async fn restart(self) -> Node {
-        let (config, gone) = (self.group.config().clone(), Arc::downgrade(&self.group));
+        let device = self.device.clone();
+        self.restart_on(device).await
+    }
+
+    /// With that device in the place of the former, and as large as it is.
+    pub async fn restart_on(self, device: Arc<TestDevice>) -> Node {
+        let (mut config, gone) = (self.group.config().clone(), Arc::downgrade(&self.group));
         drop(self.group);
         eventually("the group ends", || gone.strong_count() == 0).await;
-        Node::start_in(self.state_dir, self.device, self.name, config).await.unwrap()
+        config.volumes[0].capacity = device.capacity();
+        Node::start_in(self.state_dir, device, self.name, config).await.unwrap()
     }
 
     pub fn status(&self) -> GroupStatus {

@@ -87,8 +87,8 @@ async fn a_wrong_secret_is_said_and_tried_ever_less_often() {
     pair.beta.config.secret = PairSecret([8; 32].into());
     let (alpha, beta) = (pair.alpha.start(), pair.beta.start());
     until("alpha backs off", || alpha.status().phase == Phase::BackingOff).await;
-    let said = |node: &Node| node.status().last_error.is_some_and(|error| error.contains("secret"));
-    until("both say why", || said(&alpha) && said(&beta)).await;
+    until("it says why", || alpha.status().last_error.is_some_and(|error| error.contains("secret"))).await;
+    assert_eq!(beta.status().last_error, None, "whoever does not know the secret is not the peer");
     assert!(alpha.status().heartbeats_refused > 0);
     tokio::time::sleep(Duration::from_millis(1300)).await;
     let attempts = pair.to_beta.accepted();
@@ -195,4 +195,62 @@ async fn an_address_that_is_taken_is_named() {
     let error = crate::link::Links::begin("alpha".into(), crate::ids::Instance(0), &pair.alpha.listen, vec![])
         .expect_err("it is taken");
     assert!(error.to_string().contains(&pair.alpha.listen[0].to_string()), "{error}");
+}
+
+/// Whoever holds connections open, from anywhere, and says nothing.
+#[tokio::test]
+async fn strangers_who_say_nothing_do_not_keep_the_pair_apart() {
+    let pair = Pair::new().await;
+    let beta = pair.beta.start();
+    let mut silent = Vec::new();
+    let [elsewhere] = addresses();
+    // The front in between is what calls at beta: its address is the peer's.
+    let peers = pair.beta.config.addresses[0];
+    for (from, count) in [(elsewhere, 100), (peers, 200)] {
+        for _ in 0..count {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(std::net::SocketAddr::new(from.ip(), 0)).expect("of loopback");
+            silent.push(socket.connect(pair.beta.listen[0]).await.expect("it listens"));
+        }
+    }
+    let alpha = pair.alpha.start();
+    alpha.is_up(3).await;
+    beta.is_up(3).await;
+    assert_eq!((beta.status().last_error, silent.len()), (None, 300));
+}
+
+/// With the peer's name, and nothing to prove it.
+#[tokio::test]
+async fn what_a_stranger_says_in_the_peers_name_is_not_the_peers_word() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::config::{Compression, Encryption};
+    use crate::ids::{Instance, SessionId, Slot};
+    use crate::wire::handshake::{CELL_LENGTH, Dialing, Nonce, Ours, Refusal, RefusalCode, SlotHello};
+    use crate::wire::keys::PairKeys;
+    use crate::wire::secure::Ephemeral;
+
+    let pair = Pair::new().await;
+    let (alpha, beta) = up(&pair).await;
+    let mut stream = tokio::net::TcpStream::connect(pair.beta.listen[0]).await.expect("it listens");
+    let hello = SlotHello {
+        node: "alpha".into(),
+        instance: Instance(1),
+        session: SessionId(1),
+        slot: Slot(0),
+        connections: 3,
+        encryption: Encryption::None,
+        compression: Compression::None,
+        nonce: Nonce([1; 32]),
+    };
+    let keys = PairKeys::derive(&PairSecret([9; 32].into()), "alpha", "beta");
+    let ours = Ours { hello, ephemeral: Ephemeral([1; 32]) };
+    let (_, hello) = Dialing::start(ours, "beta".into(), keys);
+    stream.write_all(&hello).await.expect("sent");
+    stream.read_exact(&mut [0; CELL_LENGTH]).await.expect("answered");
+    let refusal = Refusal::new(RefusalCode::WRONG_SECRET, "ring the number of a stranger");
+    stream.write_all(&refusal.encode()).await.expect("sent");
+    stream.read_to_end(&mut Vec::new()).await.expect("closed");
+    assert_eq!(beta.status().last_error, None);
+    assert_eq!((alpha.sessions(), beta.sessions()), (1, 1));
 }

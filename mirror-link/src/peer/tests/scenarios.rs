@@ -1,11 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::world::{ALPHA, BETA, HEARTBEAT, World};
-use crate::ids::Slot;
-use crate::peer::array::SlotState;
+use crate::ids::{Instance, SessionId, Slot};
+use crate::peer::Peer;
+use crate::peer::array::{ConnectionId, SlotState};
 use crate::peer::detector::Verdict;
 use crate::peer::event::{Ended, Event};
-use crate::peer::io::{Input, Phase};
+use crate::peer::io::{Failure, Input, Introduced, Output, Phase, Rules};
 use crate::peer::paths::PathIndex;
 use crate::wire::message::ByeReason;
 
@@ -313,4 +314,32 @@ fn the_end_is_quiet() {
     world.run(MINUTE);
     assert_eq!(world.nodes[ALPHA].peer.snapshot(world.now).heartbeats_sent, sent);
     assert_eq!(world.nodes[ALPHA].peer.snapshot(world.now).slots.len(), usize::from(Slot(4).0));
+}
+
+/// It knows the secret, and does not keep to what it said first.
+#[test]
+fn a_slot_beyond_those_of_the_session_is_turned_away() {
+    let now = Instant::now();
+    let rules = Rules {
+        node: "beta".into(),
+        instance: Instance(1),
+        dialer: false,
+        addresses: 1,
+        connections: 4,
+        heartbeat: HEARTBEAT,
+        seed: 1,
+    };
+    let mut peer = Peer::new(rules, now);
+    for (slot, connections) in [(0, 1), (3, 4)] {
+        let peer_says = Introduced { instance: Instance(2), session: SessionId(7), connections };
+        let connection = ConnectionId(u64::from(slot) + 1);
+        peer.handle(now, Input::Arrived { slot: Slot(slot), connection, peer: peer_says });
+    }
+    let outputs: Vec<Output> = std::iter::from_fn(|| peer.poll_output()).collect();
+    let turned = outputs.iter().find_map(|output| match output {
+        Output::Turn { connection: ConnectionId(4), why: Failure::Refused(cause) } => Some(cause.as_str()),
+        _ => None,
+    });
+    assert_eq!(turned, Some("slot 3 is beyond the 1 connections agreed for the session"), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::SlotUp { slot: Slot(3), .. })), "{outputs:?}");
 }
