@@ -10,6 +10,7 @@ use iscsi_proto::pdu::ScsiStatus;
 use scenarios::bystander::{read10, write10};
 use scenarios::daemon::wait_until;
 use scenarios::initiator::Session;
+use scenarios::line::Line;
 use scenarios::note;
 use scenarios::pair::{INITIATOR, Node, PATIENCE, Pair, Setup, Volume};
 use scenarios::random::Random;
@@ -26,11 +27,18 @@ struct Load {
     ended: AtomicBool,
     writes: AtomicU64,
     slowest_us: AtomicU64,
+    /// Between two writes of a host.
+    pause: Duration,
 }
 
 impl Load {
-    fn new() -> Load {
-        Load { ended: AtomicBool::new(false), writes: AtomicU64::new(0), slowest_us: AtomicU64::new(0) }
+    fn new(line: &Line) -> Load {
+        Load {
+            ended: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            slowest_us: AtomicU64::new(0),
+            pause: line.pause(),
+        }
     }
 
     fn start<'scope, 'env>(
@@ -47,6 +55,7 @@ impl Load {
         let mut random = Random(u64::from(host) + 1);
         let mut stamps = vec![0_u8; SHARE as usize];
         while !self.ended.load(Ordering::Relaxed) {
+            std::thread::sleep(self.pause);
             let blocks = 1 + random.below(64) as u32;
             let at = random.below((SHARE - blocks) as usize) as u32;
             let stamp = random.byte();
@@ -74,7 +83,7 @@ impl Load {
 /// The load runs while `treat` does what it does; then everything must be well.
 fn under_load(pair: &Pair, treat: impl FnOnce(&Pair)) {
     let before = [pair.alpha.daemon().rss(), pair.beta.daemon().rss()];
-    let load = Load::new();
+    let load = Load::new(&pair.line);
     std::thread::scope(|scope| {
         let hosts = load.start(scope, &pair.alpha);
         wait_until("the load runs", PATIENCE, || load.writes.load(Ordering::Relaxed) > 100);
@@ -198,7 +207,7 @@ fn a_peer_that_is_stopped_is_gone_on_without_and_catches_up() {
 #[test]
 fn a_peer_that_is_killed_and_started_again_gets_what_it_lacks() {
     let mut pair = pair(SYNC);
-    let load = Load::new();
+    let load = Load::new(&pair.line);
     let Pair { alpha, beta, .. } = &mut pair;
     std::thread::scope(|scope| {
         let hosts = load.start(scope, alpha);

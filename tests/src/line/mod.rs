@@ -91,6 +91,15 @@ impl Line {
         }
     }
 
+    /// What each of a few hosts waits between its writes, so that the line can carry what they write even where nobody
+    /// waits for it.
+    pub fn pause(&self) -> Duration {
+        match self {
+            Line::Proxied(_) => Duration::ZERO,
+            Line::Routed(_) => Duration::from_millis(20),
+        }
+    }
+
     /// Of a line through this process, which knows what went over it.
     pub fn proxied(&self) -> &Proxied {
         match self {
