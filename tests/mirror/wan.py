@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -147,12 +148,42 @@ class Router:
         self.guest.__exit__()
 
 
+# What a host finds at the other end of a line, where nobody listens: refused, after so many milliseconds, or silence.
+KNOCK = """
+import socket, sys, time
+s = socket.socket()
+s.settimeout(1)
+since = time.monotonic()
+try:
+    s.connect((sys.argv[1], 1))
+except ConnectionRefusedError:
+    print(round((time.monotonic() - since) * 1000))
+except TimeoutError:
+    print("silence")
+"""
+
+
+def prove(lines, router, netem):
+    """A line that only claims to be slow, or cut, would let everything pass."""
+    delay_ms = 2 * float(re.match(r"delay ([\d.]+)ms", netem)[1])
+    for number, (near, far) in enumerate(lines.pairs):
+        knock = lambda: command("ip", "netns", "exec", near.namespace, "python3", "-c", KNOCK, far.address).strip()
+        took = [knock() for _ in range(3)]
+        if not any(answer.isdigit() and delay_ms <= int(answer) < 2 * delay_ms for answer in took):
+            raise lab.LabError(f"line {number} takes {' ms, '.join(took)} ms for a round trip, not {delay_ms}")
+        router.order(f"netem {number} loss 100%")
+        if (answer := knock()) != "silence":
+            raise lab.LabError(f"line {number} is cut, and answers after {answer} ms")
+        router.order(f"netem {number} {netem}")
+
+
 @contextlib.contextmanager
 def bench(count, netem):
     """Lines that are up, and the environment that tells the harness of them (tests/src/line/routed.rs)."""
     with lab.scratch_folder("wan") as folder, Lines(count) as lines, Router(lines, folder) as router:
         for line in range(count):
             router.order(f"netem {line} {netem}")
+        prove(lines, router, netem)
         plan = folder / "lines.json"
         plan.write_text(json.dumps({
             "orders": str(folder / "orders"), "netem": netem, "far_namespace": lines.far,
