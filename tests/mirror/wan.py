@@ -26,7 +26,7 @@ from guest import BOOT_TIMEOUT_S, Card, Guest, kernel
 # all lines at once on a small machine; the queue before it takes 100 ms, as it may with a real line.
 NETEM = "delay 20ms loss 0.5% rate 50mbit limit 400"
 # So many scenarios at once, each on a line of its own.
-LINES = 2
+LINES = 3
 THROUGHPUT_NETEM = ["delay 10ms limit 100000", "delay 10ms loss 0.5% limit 100000"]
 ORDER_TIMEOUT_S = 10
 NICE = -10

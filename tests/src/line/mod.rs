@@ -96,7 +96,7 @@ impl Line {
     pub fn pause(&self) -> Duration {
         match self {
             Line::Proxied(_) => Duration::ZERO,
-            Line::Routed(_) => Duration::from_millis(20),
+            Line::Routed(_) => Duration::from_millis(50),
         }
     }
 
