@@ -149,7 +149,7 @@ def daemon_binary():
     """The release daemon: $LUNMIRROR_TARGET, or whatever cargo says it built."""
     if given := os.environ.get("LUNMIRROR_TARGET"):
         return given
-    build = subprocess.run(["cargo", "build", "--release", "--bin", "lunmirror-target", "--message-format=json"],
+    build = subprocess.run(["cargo", "build", "--release", "--bin", "lunmirror-target", "--bin", "lunmirrorctl", "--message-format=json"],
                            cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     found = None
     for line in build.stdout.splitlines():

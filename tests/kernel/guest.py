@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -30,12 +31,20 @@ def kernel():
     return folder
 
 
+class Card(typing.NamedTuple):
+    """A guest's network card: the tap at its other end, its address, and what else the driver is told."""
+    tap: str
+    address: str
+    options: str = "gro=1"
+
+
 class Wire:
     """A network namespace with two taps: the target's two portals on this side, the guest's two cards on the other."""
 
     def __init__(self):
         self.name = f"lunmirror-{os.getpid()}"
         self.taps = ["tap0", "tap1"]
+        self.cards = [Card(tap, address) for tap, address in zip(self.taps, GUEST_ADDRESSES)]
 
     def __enter__(self):
         ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)
@@ -69,14 +78,15 @@ class Wire:
 class Guest:
     """Boots, runs one script of `guest/`, and hands over what it says, line by line.
 
-    `folder` is seen by both; a file made there tells the guest that the host has done what it asked for.
+    `folder` is seen by both; a file made there tells the guest that the host has done what it asked for. With
+    `stdin=subprocess.PIPE` it hears what it is told.
     """
 
-    def __init__(self, wire, script, folder, memory="512M", **variables):
+    def __init__(self, wire, script, folder, memory="512M", stdin=subprocess.DEVNULL, **variables):
         self.lines, self.console = queue.Queue(), []
         home = kernel()
-        cards = [f"vec{n}:transport=tap,ifname={tap},depth=128,gro=1" for n, tap in enumerate(wire.taps)]
-        addresses = ",".join(f"{address}/24" for address in GUEST_ADDRESSES)
+        cards = [f"vec{n}:transport=tap,ifname={card.tap},depth=128,{card.options}" for n, card in enumerate(wire.cards)]
+        addresses = ",".join(f"{card.address}/24" for card in wire.cards)
         self.folder = pathlib.Path(folder)
         words = [f"mem={memory}", f"umid={wire.name}-{script}", f"uml_dir={self.folder}/uml/", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                  *cards, f"init={HERE}/guest-init", "con=null", "con0=fd:0,fd:1", "ssl=null",
@@ -87,7 +97,7 @@ class Guest:
         memory_in = "/dev/shm" if shared.f_bavail * shared.f_frsize > 1 << 30 else str(self.folder)
         environment = dict(os.environ, LD_PRELOAD=str(home / "xstate-shim.so"), TMPDIR=memory_in)
         self.child = subprocess.Popen(["ip", "netns", "exec", wire.name, str(home / "usr/bin/linux.uml"), *words], env=environment,
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+                                      stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -99,6 +109,10 @@ class Guest:
             if match := re.search(r"@guest (.*)", line):
                 self.lines.put(match[1])
         self.lines.put(None)
+
+    def tell(self, words):
+        self.child.stdin.write(f"{words}\n".encode())
+        self.child.stdin.flush()
 
     def heard(self, timeout_s):
         """The next thing said; None when the guest has halted."""

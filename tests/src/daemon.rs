@@ -47,6 +47,11 @@ impl Daemon {
     }
 
     pub fn start_at(dir: Arc<TempDir>, ports: &[u16], yaml: &str) -> Daemon {
+        Daemon::start_within(None, dir, ports, yaml)
+    }
+
+    /// In a network namespace, if not in ours; nobody here reaches its portals there.
+    pub fn start_within(namespace: Option<&str>, dir: Arc<TempDir>, ports: &[u16], yaml: &str) -> Daemon {
         write_config(dir.path(), ports, yaml);
         let socket = dir.path().join("notify");
         match fs::remove_file(&socket) {
@@ -55,7 +60,15 @@ impl Daemon {
         }
         let notices = UnixDatagram::bind(&socket).expect("a socket for the daemon's notices");
         notices.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout on it");
-        let mut child = Command::new(program())
+        let mut command = match namespace {
+            Some(name) => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", name]).arg(program());
+                ip
+            }
+            None => Command::new(program()),
+        };
+        let mut child = command
             .arg("-c")
             .arg(dir.path().join("config.yaml"))
             .env("NOTIFY_SOCKET", &socket)

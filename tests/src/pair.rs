@@ -1,7 +1,6 @@
 //! Two daemons that mirror to each other over a [`Line`], as an administrator would set them up.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::daemon::{Daemon, free_ports, program, wait_until};
 use crate::initiator::{Error, Session};
-use crate::line::Line;
+use crate::line::{Line, Place};
 
 /// More than any recovery takes with the times of [`Setup::default`], on a machine that does much else.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,6 +79,7 @@ pub struct Node {
     dir: Arc<TempDir>,
     ports: Vec<u16>,
     yaml: String,
+    namespace: Option<String>,
 }
 
 pub struct Pair {
@@ -88,6 +88,8 @@ pub struct Pair {
     pub line: Line,
 }
 
+/// As many as any scenario's volumes.
+const LUNS: u16 = 3;
 /// Unit attentions that a nexus may find waiting for it.
 const ATTENTIONS_MAX: usize = 8;
 
@@ -116,11 +118,10 @@ impl Pair {
     /// Configured, nothing started.
     pub fn prepare(setup: &Setup) -> Pair {
         let ports = free_ports(4);
-        let link = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let line = Line::between(link(ports[2]), link(ports[3]));
+        let (line, [alpha, beta]) = Line::lay([ports[2], ports[3]]);
         let secret: [u8; 32] = std::array::from_fn(|n| (n * 37 + 11) as u8);
-        let alpha = Node::prepare("alpha", "beta", [ports[0], ports[2]], line.near(), setup, &secret);
-        let beta = Node::prepare("beta", "alpha", [ports[1], ports[3]], line.back(), setup, &secret);
+        let alpha = Node::prepare("alpha", "beta", ports[0], alpha, setup, &secret);
+        let beta = Node::prepare("beta", "alpha", ports[1], beta, setup, &secret);
         Pair { alpha, beta, line }
     }
 
@@ -159,22 +160,16 @@ impl Pair {
 }
 
 impl Node {
-    fn prepare(
-        name: &'static str,
-        peer: &str,
-        [portal, link]: [u16; 2],
-        address: SocketAddr,
-        setup: &Setup,
-        secret: &[u8],
-    ) -> Node {
+    fn prepare(name: &'static str, peer: &str, portal: u16, place: Place, setup: &Setup, secret: &[u8]) -> Node {
         let dir = Arc::new(TempDir::with_prefix(format!("lunmirror-{name}-")).expect("a folder for the node"));
         let secret_file = dir.path().join("pair.secret");
         fs::write(&secret_file, secret).expect("the pair's secret");
         fs::set_permissions(&secret_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("kept private");
+        let Place { listen, peer: address, namespace } = place;
         let Setup { connections, interval, timeout, probation, idle_timeout, peer: more, .. } = setup;
         let mut yaml = format!(
             "node: {name}\nstate_dir: DIR/state\nportals: [127.0.0.1:PORT]\nlimits: {{ shutdown_grace: 200ms }}\n\
-             link: {{ listen: [127.0.0.1:{link}] }}\nadmin: {{ socket: DIR/admin.sock }}\npeers:\n  {peer}: {{ address: \
+             link: {{ listen: [{listen}] }}\nadmin: {{ socket: DIR/admin.sock }}\npeers:\n  {peer}: {{ address: \
              {address}, connections: {connections}, secret_file: DIR/pair.secret, heartbeat: {{ interval: {interval}, \
              timeout: {timeout}, probation: {probation} }}, idle_timeout: {idle_timeout}{more} }}\nvolumes:\n"
         );
@@ -189,12 +184,13 @@ impl Node {
             luns.push(format!("{lun}: {}", volume.name));
         }
         yaml += &format!("targets:\n  {TARGET}: {{ initiators: [\"*\"], luns: {{ {} }} }}\n", luns.join(", "));
-        Node { name, daemon: None, dir, ports: vec![portal], yaml }
+        Node { name, daemon: None, dir, ports: vec![portal], yaml, namespace }
     }
 
     pub fn start(&mut self) {
         assert!(self.daemon.is_none(), "{} runs", self.name);
-        self.daemon = Some(Daemon::start_at(Arc::clone(&self.dir), &self.ports, &self.yaml));
+        self.daemon =
+            Some(Daemon::start_within(self.namespace.as_deref(), Arc::clone(&self.dir), &self.ports, &self.yaml));
     }
 
     /// Change the configuration; in force from the next start on.
@@ -232,7 +228,7 @@ impl Node {
     /// Past the unit attentions that a new nexus has.
     pub fn log_in_as(&self, initiator: &str) -> Result<Session, Error> {
         let mut session = Session::login(self.daemon().address(), Options::normal(initiator, TARGET))?;
-        for lun in 0..2 {
+        for lun in 0..LUNS {
             for _ in 0..ATTENTIONS_MAX {
                 let test_unit_ready = session.command(lun, &[0; 6], bytes::Bytes::new(), 0)?;
                 if test_unit_ready.status == ScsiStatus::GOOD {

@@ -12,7 +12,7 @@ use mirror_link::wire::message::{Ack, Frame, Message, Op};
 use scenarios::bystander::{read10, write10};
 use scenarios::daemon::wait_until;
 use scenarios::initiator::Session;
-use scenarios::line::Direction;
+use scenarios::line::proxied::Direction;
 use scenarios::pair::{PATIENCE, Pair, Setup, Volume};
 
 const BLOCK: usize = 512;
@@ -41,7 +41,7 @@ const HANDSHAKE_BYTES_MAX: usize = 2048;
 /// Everything that went over the line's connections in that direction, since it is recorded, as frames.
 fn frames(pair: &Pair, direction: Direction) -> Vec<Frame> {
     let mut frames = Vec::new();
-    for connection in pair.line.connections() {
+    for connection in pair.line.proxied().connections() {
         let recorded = connection.recorded(direction);
         // The handshake comes first. Frames begin where a header's checksum holds.
         let begins = |at: &usize| matches!(decoder().next(&mut BytesMut::from(&recorded[*at..])), Ok(Some(_)));
@@ -90,7 +90,7 @@ fn acks(pair: &Pair) -> Vec<Ack> {
 
 fn recorded(setup: &Setup) -> Pair {
     let mut pair = Pair::prepare(setup);
-    pair.line.record();
+    pair.line.proxied().record();
     pair.beta.start();
     pair.alpha.start();
     pair.wait_established(setup.volumes[0].name);
@@ -111,7 +111,7 @@ fn claim_01_requests_are_mirrored_and_a_silent_line_is_closed() {
     write_well(&mut pair.alpha.log_in().expect("logged in"), 100, 0x11, 8);
     assert!(filled(&pair.beta.image("db"), 100, 0x11, 8), "processed at the mirror");
     assert_eq!(sent(&pair, 0x11).len(), 1, "one mirror request for the primary request");
-    assert!(pair.line.datagrams(Direction::There) > 0 && pair.line.datagrams(Direction::Back) > 0);
+    assert!(pair.line.proxied().datagrams(Direction::There) > 0 && pair.line.proxied().datagrams(Direction::Back) > 0);
     pair.line.cut();
     wait_cut(&pair);
 }
@@ -124,7 +124,11 @@ fn claim_02_a_pause_shorter_than_t1_closes_nothing() {
     std::thread::sleep(Duration::from_millis(500));
     pair.line.heal();
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!((pair.alpha.open_slots(), pair.line.connections().len()), (4, 4), "the same connections as before");
+    assert_eq!(
+        (pair.alpha.open_slots(), pair.line.proxied().connections().len()),
+        (4, 4),
+        "the same connections as before"
+    );
     pair.line.cut();
     wait_cut(&pair);
 }
@@ -211,7 +215,7 @@ fn claim_09_n_connections_are_made_for_any_n() {
         let pair = Pair::established(&Setup { connections, ..Setup::default() });
         let n = usize::from(connections);
         wait_until("all connections", PATIENCE, || pair.alpha.open_slots() == n && pair.beta.open_slots() == n);
-        assert_eq!(pair.line.open_connections().len(), n);
+        assert_eq!(pair.line.proxied().open_connections().len(), n);
     }
 }
 
@@ -233,7 +237,7 @@ fn claim_11_the_mirror_has_its_own_array_and_any_slot_carries_any_request() {
     let mut session = pair.alpha.log_in().expect("logged in");
     assert_eq!(pair.beta.peer()["slots"].as_array().map(Vec::len), Some(3));
     // Losing all but one of them loses nothing.
-    for connection in pair.line.open_connections().iter().take(2) {
+    for connection in pair.line.proxied().open_connections().iter().take(2) {
         connection.kill();
         write_well(&mut session, 8 * connection.number as u32, 0x21, 8);
     }
@@ -255,9 +259,9 @@ fn claim_13_the_mirror_beats_regularly() {
 
 fn beats(direction: Direction) {
     let pair = Pair::established(&Setup::default());
-    let before = pair.line.datagrams(direction);
+    let before = pair.line.proxied().datagrams(direction);
     std::thread::sleep(Duration::from_secs(2));
-    let beats = pair.line.datagrams(direction) - before;
+    let beats = pair.line.proxied().datagrams(direction) - before;
     assert!((25..=60).contains(&beats), "40 heartbeats of 50 ms in 2 s: {beats}");
 }
 
@@ -299,12 +303,12 @@ fn claim_15_the_mirror_closes_its_slots_when_the_primary_is_silent() {
 fn claim_16_a_connection_without_a_frame_for_t3_is_given_up() {
     // Heartbeats go on; one connection is held up on its way, so that not even a ping comes.
     let pair = Pair::established(&Setup { idle_timeout: "1s", timeout: "20s", ..Setup::default() });
-    let before = pair.line.connections().len();
+    let before = pair.line.proxied().connections().len();
     pair.line.cut();
     wait_until("the mirror gives its idle connections up", PATIENCE, || pair.beta.open_slots() == 0);
     pair.line.heal();
     wait_until("they are made again", PATIENCE, || pair.alpha.open_slots() == 4 && pair.beta.open_slots() == 4);
-    assert!(pair.line.connections().len() > before);
+    assert!(pair.line.proxied().connections().len() > before);
 }
 
 /// [all n are made again]
@@ -325,14 +329,14 @@ fn claim_18_an_interrupted_probation_starts_over() {
     let pair = Pair::established(&Setup { probation: "2s", ..Setup::default() });
     pair.line.cut();
     wait_cut(&pair);
-    let connections = pair.line.connections().len();
+    let connections = pair.line.proxied().connections().len();
     for _ in 0..2 {
         pair.line.heal();
         std::thread::sleep(Duration::from_millis(900));
         pair.line.cut();
         std::thread::sleep(Duration::from_millis(900));
     }
-    assert_eq!(pair.line.connections().len(), connections, "never unbroken for two seconds");
+    assert_eq!(pair.line.proxied().connections().len(), connections, "never unbroken for two seconds");
     pair.line.heal();
     pair.wait_established("db");
 }
@@ -420,5 +424,5 @@ fn claim_24_both_nodes_serve_and_mirror_at_once() {
     });
     pair.assert_alike("here");
     pair.assert_alike("there");
-    assert_eq!(pair.line.open_connections().len(), 4, "both directions share them");
+    assert_eq!(pair.line.proxied().open_connections().len(), 4, "both directions share them");
 }

@@ -1,5 +1,8 @@
 //! Two daemons under load that reads back what it wrote, while their line and they themselves are treated badly. After
 //! each: no host saw an error, the images are byte-identical once quiet, memory stayed in its bound, the log says why.
+//!
+//! By itself over a clean line; by `tests/mirror/wan.py` over one that delays by 20 ms and loses 0.5 % of packets each way.
+//! T1 is the same there, 300 ms at the least: seven round trips, and six heartbeats in a row are not lost by chance.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -10,8 +13,9 @@ use iscsi_proto::pdu::ScsiStatus;
 use scenarios::bystander::{read10, write10};
 use scenarios::daemon::wait_until;
 use scenarios::initiator::Session;
+use scenarios::line::Line;
 use scenarios::note;
-use scenarios::pair::{INITIATOR, Node, PATIENCE, Pair, Setup};
+use scenarios::pair::{INITIATOR, Node, PATIENCE, Pair, Setup, Volume};
 use scenarios::random::Random;
 
 const BLOCK: usize = 512;
@@ -26,11 +30,18 @@ struct Load {
     ended: AtomicBool,
     writes: AtomicU64,
     slowest_us: AtomicU64,
+    /// Between two writes of a host.
+    pause: Duration,
 }
 
 impl Load {
-    fn new() -> Load {
-        Load { ended: AtomicBool::new(false), writes: AtomicU64::new(0), slowest_us: AtomicU64::new(0) }
+    fn new(line: &Line) -> Load {
+        Load {
+            ended: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            slowest_us: AtomicU64::new(0),
+            pause: line.pause(),
+        }
     }
 
     fn start<'scope, 'env>(
@@ -47,6 +58,7 @@ impl Load {
         let mut random = Random(u64::from(host) + 1);
         let mut stamps = vec![0_u8; SHARE as usize];
         while !self.ended.load(Ordering::Relaxed) {
+            std::thread::sleep(self.pause);
             let blocks = 1 + random.below(64) as u32;
             let at = random.below((SHARE - blocks) as usize) as u32;
             let stamp = random.byte();
@@ -74,7 +86,7 @@ impl Load {
 /// The load runs while `treat` does what it does; then everything must be well.
 fn under_load(pair: &Pair, treat: impl FnOnce(&Pair)) {
     let before = [pair.alpha.daemon().rss(), pair.beta.daemon().rss()];
-    let load = Load::new();
+    let load = Load::new(&pair.line);
     std::thread::scope(|scope| {
         let hosts = load.start(scope, &pair.alpha);
         wait_until("the load runs", PATIENCE, || load.writes.load(Ordering::Relaxed) > 100);
@@ -160,7 +172,7 @@ fn connections_that_are_killed_one_by_one_are_not_noticed() {
     let pair = pair("mode: sync, on_link_loss: hold, max_stall: 10s");
     under_load(&pair, |pair| {
         for round in 0..20 {
-            pair.line.open_connections()[round % 3].kill();
+            pair.line.kill(round % 3);
             wait_until("it is made again", PATIENCE, || pair.alpha.open_slots() == 4 && pair.beta.open_slots() == 4);
         }
     });
@@ -198,7 +210,7 @@ fn a_peer_that_is_stopped_is_gone_on_without_and_catches_up() {
 #[test]
 fn a_peer_that_is_killed_and_started_again_gets_what_it_lacks() {
     let mut pair = pair(SYNC);
-    let load = Load::new();
+    let load = Load::new(&pair.line);
     let Pair { alpha, beta, .. } = &mut pair;
     std::thread::scope(|scope| {
         let hosts = load.start(scope, alpha);
@@ -251,27 +263,39 @@ fn a_peer_with_another_size_is_refused_by_name() {
     }
 }
 
-/// Sync over 40 ms: at least the round trip, at most a fifth more. Async: as if there were no mirror.
+/// Sync over 40 ms: at least the round trip, at most a fifth more. Async: as if there were no mirror, to a tenth.
 #[test]
 fn latency_is_the_line_s_in_sync_and_the_disk_s_in_async() {
-    let median = |mirror: &'static str, delay: u64| {
-        let pair = pair(mirror);
-        pair.line.delay(Duration::from_millis(delay));
-        let mut session = pair.alpha.log_in().expect("logged in");
-        let mut took: Vec<Duration> = (0..21)
-            .map(|n| {
-                let begun = Instant::now();
-                let outcome = session.command(0, &write10(n * 8, 8), vec![n as u8; 8 * BLOCK], 0).expect("it answers");
-                assert_eq!(outcome.status, ScsiStatus::GOOD);
-                begun.elapsed()
-            })
-            .collect();
-        took.sort();
-        took[10]
+    let volumes = vec![
+        Volume::new("db", "alpha", "mode: sync"),
+        Volume::new("log", "alpha", "mode: async"),
+        Volume::new("scratch", "alpha", ""),
+    ];
+    let [sync_lun, async_lun, alone_lun] = [0, 1, 2];
+    let pair = Pair::established(&Setup { volumes, ..Setup::default() });
+    pair.line.delay(Duration::from_millis(20));
+    let mut session = pair.alpha.log_in().expect("logged in");
+    let mut write = |lun, nth: u32| {
+        let begun = Instant::now();
+        let data = vec![nth as u8; 8 * BLOCK];
+        let outcome = session.command(lun, &write10(nth % 4096 * 8, 8), data, 0).expect("it answers");
+        assert_eq!(outcome.status, ScsiStatus::GOOD);
+        begun.elapsed()
     };
-    let sync = median("mode: sync", 20);
-    let apart = median("mode: async", 20);
-    note!("over 40 ms: sync {sync:?}, async {apart:?}");
+    let sync = median((0..21).map(|nth| write(sync_lun, nth)).collect());
+    // One after the other, so that whatever else this machine does hits both; the best of three, as it may hit one more often.
+    let rounds = [(); 3].map(|()| {
+        let pairs: Vec<_> = (0..2000).map(|nth| (write(async_lun, nth), write(alone_lun, nth))).collect();
+        let (mirrored, alone): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        (median(mirrored), median(alone))
+    });
+    note!("over 40 ms: sync {sync:?}; async and not mirrored {rounds:?}");
     assert!(sync >= Duration::from_millis(40) && sync <= Duration::from_millis(48), "{sync:?}");
-    assert!(apart < Duration::from_millis(5), "{apart:?}");
+    let within_a_tenth = |(mirrored, alone): &(Duration, Duration)| *mirrored * 10 <= *alone * 11;
+    assert!(rounds.iter().any(within_a_tenth), "{rounds:?}");
+}
+
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    took[took.len() / 2]
 }

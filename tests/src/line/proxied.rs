@@ -1,9 +1,9 @@
-//! A line between two nodes that can be cut, delayed and listened to: TCP and UDP through this process.
+//! A line through this process, which can also listen to it: TCP and UDP over loopback.
 //!
 //! ```text
-//!   the dialer ── near port ──►│ Line │──► far address     TCP: one connection there for one here
-//!   the dialer ── near port ──►│      │──► far address     UDP
-//!   the other ─── back port ──►│      │──► back address    UDP of the other direction
+//!   the dialer ── near port ──►│ Proxied │──► far address     TCP: one connection there for one here
+//!   the dialer ── near port ──►│         │──► far address     UDP
+//!   the other ─── back port ──►│         │──► back address    UDP of the other direction
 //! ```
 
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ const RECORD_MAX: usize = 16 << 20;
 /// Pieces under way on a delayed line: a round trip's worth of large writes.
 const UNDER_WAY_MAX: usize = 1024;
 
-pub struct Line {
+pub struct Proxied {
     shared: Arc<Shared>,
     near: SocketAddr,
     back: SocketAddr,
@@ -65,7 +65,7 @@ impl Connection {
         self.bytes[direction as usize].load(Ordering::Relaxed)
     }
 
-    /// From its beginning, if `Line::record` was called before it was made.
+    /// From its beginning, if `Proxied::record` was called before it was made.
     pub fn recorded(&self, direction: Direction) -> Vec<u8> {
         self.recorded[direction as usize].lock().expect("nobody panics with it").clone()
     }
@@ -80,9 +80,9 @@ impl Connection {
     }
 }
 
-impl Line {
+impl Proxied {
     /// To `far`, over ports that the system chooses; datagrams that come to `back()` go to `back_to`.
-    pub fn between(back_to: SocketAddr, far: SocketAddr) -> Line {
+    pub fn between(back_to: SocketAddr, far: SocketAddr) -> Proxied {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -112,7 +112,7 @@ impl Line {
             tokio::spawn(datagrams(back, back_to, Direction::Back, Arc::clone(&shared)));
             addresses
         });
-        Line { shared, near, back, _runtime: runtime }
+        Proxied { shared, near, back, _runtime: runtime }
     }
 
     /// What the dialer takes for its peer.
