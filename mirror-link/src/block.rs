@@ -268,6 +268,12 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
     /// Runs that cover the extent from its start, at most `runs_max`; the last may end before the extent does.
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>>;
 
+    /// No block of the extent is mapped. False also where the store below cannot tell at little cost: `allocation` may look
+    /// far beyond the extent for where a run ends.
+    fn is_unmapped(&self, _extent: Extent) -> Io<bool> {
+        Eventually::Now(Ok(false))
+    }
+
     /// Blocks in use as told by the store below, for thin-provisioning log pages. `None` where it cannot tell.
     fn used(&self) -> Option<BlockCount>;
 

@@ -3,34 +3,17 @@
 use bytes::BytesMut;
 
 use crate::block::{BlockDevice, BlockError};
-use crate::extent::{BlockCount, Extent, Lba};
+use crate::extent::Extent;
 use crate::replica::io::Found;
 
 pub(super) async fn find(device: &dyn BlockDevice, extent: Extent) -> Result<Found, BlockError> {
-    if device.capabilities().allocation_map && is_hole(device, extent).await {
+    // A map that cannot be had is no failure: the blocks are read instead.
+    if device.is_unmapped(extent).await.unwrap_or(false) {
         return Ok(Found::Zeroes);
     }
     let length = extent.byte_length(device.block_length()) as usize;
     let bytes = device.read(extent, BytesMut::with_capacity(length)).await?;
     Ok(if all_zero(&bytes) { Found::Zeroes } else { Found::Data(bytes.into()) })
-}
-
-/// Unmapped from end to end. A map that cannot be had is no failure: the blocks are read instead.
-async fn is_hole(device: &dyn BlockDevice, extent: Extent) -> bool {
-    let mut unmapped = BlockCount(0);
-    while unmapped < extent.blocks() {
-        let lba = Lba(extent.lba().0 + unmapped.0);
-        let Ok(rest) = Extent::new(lba, BlockCount(extent.blocks().0 - unmapped.0), device.capacity()) else {
-            return false;
-        };
-        let Ok(runs) = device.allocation(rest, RUNS_MAX).await else { return false };
-        let blocks: u64 = runs.iter().map(|run| run.blocks.0).sum();
-        if blocks == 0 || runs.iter().any(|run| run.mapped) {
-            return false;
-        }
-        unmapped.0 += blocks;
-    }
-    true
 }
 
 /// At the speed of memory: a row at a time without branches, which compilers turn into vector instructions.
@@ -41,9 +24,6 @@ pub(super) fn all_zero(bytes: &[u8]) -> bool {
 }
 
 const ROW_BYTES: usize = 256;
-
-/// A second run means that the first is of the other kind, or that the device cut one in two.
-const RUNS_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {

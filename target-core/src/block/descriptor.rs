@@ -222,27 +222,16 @@ impl Descriptor {
     pub fn allocation(&self, offset: u64, bytes: u64, runs_max: usize) -> Result<Vec<AllocationRun>, BlockError> {
         let (shift, block, end) =
             (self.spec.block_length.shift(), u64::from(self.spec.block_length.bytes()), offset + bytes);
-        // From here to the end there is nothing of the kind looked for: ENXIO (lseek(2)).
-        let find = |from| match seek(&*self.file, from) {
-            Ok(at) => Ok(at.min(end)),
-            Err(Errno::NXIO) => Ok(end),
-            Err(error) => Err(error),
-        };
         let mut runs = Runs::new(runs_max);
         let mut at = offset;
         while at < end {
-            let data = match find(SeekFrom::Data(at)) {
-                Ok(data) => data,
-                // A file system without holes.
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                Err(error) => return Err(block_error(error)),
-            };
+            let data = self.data_from(at, end)?;
             // A block is mapped as soon as one byte of it is.
             let mapped = data - data % block;
             if !runs.push((mapped - at) >> shift, false) || data == end {
                 break;
             }
-            let hole = find(SeekFrom::Hole(data)).map_err(block_error)?.max(data + 1);
+            let hole = self.find(SeekFrom::Hole(data), end).map_err(block_error)?.max(data + 1);
             let unmapped = hole.next_multiple_of(block).min(end);
             if !runs.push((unmapped - mapped) >> shift, true) {
                 break;
@@ -250,6 +239,24 @@ impl Descriptor {
             at = unmapped;
         }
         Ok(runs.into_vec())
+    }
+
+    /// Where the first data at or behind `at` begin; `end` where there are none before it.
+    pub fn data_from(&self, at: u64, end: u64) -> Result<u64, BlockError> {
+        match self.find(SeekFrom::Data(at), end) {
+            // A file system without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(at),
+            found => found.map_err(block_error),
+        }
+    }
+
+    fn find(&self, from: SeekFrom, end: u64) -> Result<u64, Errno> {
+        match seek(&*self.file, from) {
+            Ok(at) => Ok(at.min(end)),
+            // From here to the end there is nothing of the kind looked for (lseek(2)).
+            Err(Errno::NXIO) => Ok(end),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -148,6 +148,10 @@ impl BlockDevice for FileDevice {
         Eventually::Now(self.medium.check(extent).map(|()| runs.into_vec()))
     }
 
+    fn is_unmapped(&self, extent: Extent) -> Io<bool> {
+        if self.thin { self.medium.is_unmapped(extent) } else { Eventually::Now(Ok(false)) }
+    }
+
     fn used(&self) -> Option<BlockCount> {
         // The file system counts its own metadata in: never tell more than there is.
         let bytes = fstat(&*self.medium.shared().file).ok()?.st_blocks as u64 * STAT_BLOCK_BYTES;

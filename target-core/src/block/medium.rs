@@ -148,6 +148,16 @@ impl Medium {
         self.pool.run(move || shared.allocation(offset, bytes as u64, runs_max))
     }
 
+    /// No byte of it is data to the file system.
+    pub fn is_unmapped(&self, extent: Extent) -> Io<bool> {
+        if let Err(error) = self.check(extent) {
+            return Eventually::Now(Err(error));
+        }
+        let (offset, bytes) = self.range(extent);
+        let shared = self.shared.clone();
+        self.pool.run(move || Ok(shared.data_from(offset, offset + bytes as u64)? == offset + bytes as u64))
+    }
+
     pub fn prefetch(&self, extent: Extent) {
         let (offset, bytes) = self.range(extent);
         let bytes = std::num::NonZeroU64::new(bytes.min(PREFETCH_BYTES_MAX) as u64);

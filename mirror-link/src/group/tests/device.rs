@@ -26,8 +26,6 @@ pub struct TestDevice {
     hangs: watch::Sender<bool>,
     /// `unmap` is offered, and whole zero blocks count as unmapped.
     pub thin: bool,
-    /// Blocks that one answer of `allocation` covers.
-    pub map_blocks_max: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub flushes: AtomicU64,
@@ -45,7 +43,6 @@ impl TestDevice {
             fails: AtomicBool::new(false),
             hangs: watch::Sender::new(false),
             thin,
-            map_blocks_max: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
@@ -164,8 +161,7 @@ impl BlockDevice for TestDevice {
         let at = extent.lba().0 as usize * BLOCK;
         let bytes = self.bytes.lock();
         let mut runs: Vec<AllocationRun> = Vec::new();
-        let blocks = extent.blocks().0.min(self.map_blocks_max.load(Ordering::Relaxed));
-        for block in bytes[at..].chunks(BLOCK).take(blocks as usize) {
+        for block in bytes[at..].chunks(BLOCK).take(extent.blocks().0 as usize) {
             let mapped = !self.thin || block.iter().any(|&byte| byte != 0);
             match runs.last_mut() {
                 Some(last) if last.mapped == mapped => last.blocks.0 += 1,
@@ -174,6 +170,12 @@ impl BlockDevice for TestDevice {
         }
         runs.truncate(runs_max);
         Eventually::Now(Ok(runs))
+    }
+
+    fn is_unmapped(&self, extent: Extent) -> Io<bool> {
+        let at = extent.lba().0 as usize * BLOCK;
+        let bytes = &self.bytes.lock()[at..at + extent.blocks().0 as usize * BLOCK];
+        Eventually::Now(Ok(self.thin && bytes.iter().all(|&byte| byte == 0)))
     }
 
     fn used(&self) -> Option<BlockCount> {

@@ -32,19 +32,6 @@ async fn one_byte_makes_it_data() {
 }
 
 #[tokio::test]
-async fn a_map_that_the_device_tells_in_parts_is_asked_for_to_its_end() {
-    let device = TestDevice::new(2048, true);
-    device.map_blocks_max.store(100, Ordering::Relaxed);
-    assert_eq!(find(&*device, device.extent(0, 2048)).await, Ok(Found::Zeroes));
-    assert_eq!(device.reads.load(Ordering::Relaxed), 0);
-    let data = Bytes::from(vec![1; 512]);
-    device.write(device.extent(2047, 1), data.into(), Durability::Cached).await.unwrap();
-    assert!(matches!(find(&*device, device.extent(0, 2048)).await, Ok(Found::Data(_))));
-    device.map_blocks_max.store(0, Ordering::Relaxed);
-    assert_eq!(find(&*device, device.extent(0, 100)).await, Ok(Found::Zeroes), "read, as nothing is told");
-}
-
-#[tokio::test]
 async fn a_failure_to_read_is_told() {
     let device = TestDevice::new(2048, false);
     device.fails.store(true, Ordering::Relaxed);
