@@ -8,7 +8,7 @@ use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
 use super::receiver::Receiver;
-use super::reign::Pending;
+use super::reign::{Former, Pending};
 use super::status;
 use crate::block::BlockError;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
@@ -46,6 +46,8 @@ pub struct Replica {
     pub(super) paused: bool,
     pub(super) is_slow: bool,
     pub(super) pending: Option<Pending>,
+    /// While a promotion's record is on its way.
+    pub(super) ascends_from: Option<Former>,
     /// Records on their way to the disk, in order, and what follows each.
     pub(super) stores: VecDeque<(StoreWrite, Then)>,
     store_next: u64,
@@ -145,6 +147,7 @@ impl Replica {
             paused: false,
             is_slow: false,
             pending: None,
+            ascends_from: None,
             stores: VecDeque::new(),
             store_next: 0,
             record_due: None,

@@ -44,6 +44,16 @@ enum What {
     Recording,
 }
 
+/// What a replica was before its promotion.
+#[derive(Debug)]
+pub(super) struct Former {
+    disk: DiskState,
+    generation: Generation,
+    history: Vec<Generation>,
+    dirty_since: Option<Generation>,
+    peer_outdated: bool,
+}
+
 impl Pending {
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -152,6 +162,13 @@ impl Replica {
             let crashed = theirs.crashed_owner || self.crashed_owner;
             theirs.generation == self.generation && theirs.role == Role::Secondary && !crashed
         });
+        self.ascends_from = Some(Former {
+            disk: self.disk,
+            generation: self.generation,
+            history: self.history.clone(),
+            dirty_since: self.dirty_since,
+            peer_outdated: self.peer_outdated,
+        });
         self.role = Role::Primary;
         if alike {
             self.dirty_since = Some(self.generation);
@@ -182,6 +199,18 @@ impl Replica {
         if self.planted.has(Fault::EpochNotDurable) {
             self.reign(now);
         }
+    }
+
+    /// The record of a promotion could not be written: it is a replica again, as it was, and its peer may be promoted.
+    fn stay_behind(&mut self, now: Instant) {
+        let Some(former) = self.ascends_from.take() else { return };
+        self.role = Role::Secondary;
+        self.set_disk(former.disk);
+        (self.generation, self.history) = (former.generation, former.history);
+        (self.dirty_since, self.peer_outdated) = (former.dirty_since, former.peer_outdated);
+        self.store(Then::Nothing);
+        self.show();
+        self.greet_again(now);
     }
 
     fn draw_epoch(&mut self) {
@@ -219,6 +248,7 @@ impl Replica {
     fn reign(&mut self, now: Instant) {
         self.run = self.run.wrapping_add(1);
         self.counted_for = None;
+        self.ascends_from = None;
         self.crashed_owner = false;
         self.forget_spills();
         let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue);
@@ -280,6 +310,7 @@ impl Replica {
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
         self.forget_spills();
         self.owner = None;
+        self.ascends_from = None;
         self.role = Role::Secondary;
         self.run = self.run.wrapping_add(1);
         self.receiver = Receiver::new(self.config.queue);
@@ -337,6 +368,7 @@ impl Replica {
         {
             self.refuse(id, Refusal::Other("the process ends".into()));
         }
+        self.stay_behind(now);
         if self.role == Role::Secondary || self.owner.is_none() {
             // A record that says "crashed" is not made better by an owner that never served.
             let clean = self.role == Role::Secondary || !self.crashed_owner;
@@ -397,7 +429,11 @@ impl Replica {
             What::Promoting { .. } if is_late => {
                 self.give_up(Refusal::Other("the local device does not finish the writes that were received".into()));
             }
-            What::Ascending | What::Recording if is_late => self.give_up(Refusal::Store),
+            What::Ascending if is_late => {
+                self.give_up(Refusal::Store);
+                self.stay_behind(now);
+            }
+            What::Recording if is_late => self.give_up(Refusal::Store),
             What::Promoting { .. } | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
         }
     }
@@ -426,7 +462,10 @@ impl Replica {
             (Then::Reign, Err(StoreFailed)) if self.is_ascending() => {
                 self.give_up(Refusal::Store);
                 self.pending = None;
-                self.wait_until = Some(now + STORE_RETRY_AFTER);
+                match self.ascends_from {
+                    Some(_) => self.stay_behind(now),
+                    None => self.wait_until = Some(now + STORE_RETRY_AFTER),
+                }
             }
             (Then::Reign, Err(StoreFailed)) => (),
             (Then::Alone, Ok(())) => {
