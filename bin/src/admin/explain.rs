@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lunmirror::api::shown::{bytes, seconds};
-use lunmirror::api::{DiskState, GroupReport, LinkState, PeerStatus, Phase, Role, Standing, Verdict};
+use lunmirror::api::{DiskState, GroupReport, HeldBack, LinkState, PeerStatus, Phase, Role, Standing, Verdict};
 use target_core::target::config::{Mode, OnLinkLoss};
 
 /// `here` is this node's name.
@@ -30,15 +30,22 @@ impl View<'_> {
     fn role(&self) -> String {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
-        match (status.role, status.standing) {
-            (Role::Primary, Standing::Active) => {
+        match (status.role, status.standing, status.held_back) {
+            (Role::Primary, Standing::Active, _) => {
                 format!("{here} is Primary of {name} and serves it (epoch {}).", status.epoch)
             }
-            (Role::Primary, _) => format!(
+            (Role::Primary, _, Some(HeldBack::PeerLives)) => format!(
+                "{here} is Primary of {name} and does not serve it: {peer} lives, as its heartbeats say, and may have taken over, \
+                 but the two can't meet."
+            ),
+            (Role::Primary, _, Some(HeldBack::PeerIsPrimary)) => {
+                format!("{here} is Primary of {name} and does not serve it: {peer} said that it is Primary too.")
+            }
+            (Role::Primary, _, None) => format!(
                 "{here} is Primary of {name} and serves nothing yet: {peer} may have taken over, so it is waited for, at \
                  most wait_for_peer."
             ),
-            (Role::Secondary, _) => {
+            (Role::Secondary, ..) => {
                 format!("{here} is Secondary of {name}: it follows, and tells hosts that this path is in standby.")
             }
         }
@@ -58,7 +65,8 @@ impl View<'_> {
 
     fn peers_disk(&self) -> Option<String> {
         let (status, peer) = (&self.group.status, &self.group.peer);
-        let (role, disk) = (status.peer_role?, status.peer_disk?);
+        let role = status.peer_role?;
+        let Some(disk) = status.peer_disk else { return Some(format!("{peer} is {role:?}, as its heartbeats say.")) };
         let since = if status.link == LinkState::Down { " when it was last heard" } else { "" };
         Some(format!("{peer} is {role:?} and its copy {disk:?}{since}."))
     }
@@ -165,10 +173,28 @@ impl View<'_> {
         Some(format!("When they last met, row {} of the table decided: {}", decision.row, Sentence(&decision.text)))
     }
 
+    fn when_held_back(&self) -> String {
+        let GroupReport { name, peer, status, .. } = self.group;
+        let here = self.here;
+        if status.peer_role == Some(Role::Primary) || status.held_back == Some(HeldBack::PeerIsPrimary) {
+            return format!(
+                "Mend the connection with {peer}. Only if its copy is to be given up: end it there, then lunmirrorctl promote \
+                 {name} --force on {here}."
+            );
+        }
+        format!(
+            "Mend the connection with {peer}; or choose who serves: lunmirrorctl promote {name}, on {here} or on {peer}."
+        )
+    }
+
     fn what_to_do(&self) -> Option<String> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
         match (status.link, status.role) {
+            (LinkState::Down, _) if status.held_back.is_some() => Some(self.when_held_back()),
+            (LinkState::Down, Role::Secondary) if status.peer_role == Some(Role::Primary) => Some(format!(
+                "{peer} lives and is Primary: mend the connection; to change places, first, there: lunmirrorctl demote {name}."
+            )),
             (LinkState::Paused, _) => Some(format!("To go on: lunmirrorctl resume {name}.")),
             (LinkState::Refused, _) if status.peer_role == Some(Role::Primary) && status.role == Role::Primary => {
                 Some(format!(
@@ -297,6 +323,40 @@ There is no session with b.
 Nothing is heard from b: neither heartbeat nor connection. Last: connection refused.
 If b were lost now, a would lack 3 MiB of acknowledged writes, the last 1m 15s.
 If b is lost for good, hosts go on here after: lunmirrorctl promote db.",
+        );
+    }
+
+    #[test]
+    fn kept_from_serving() {
+        let apart = PeerStatus { phase: Phase::BackingOff, last_error: None, ..testing::peer() };
+        let status = GroupStatus {
+            link: LinkState::Down,
+            standing: Standing::Waiting,
+            held_back: Some(HeldBack::PeerLives),
+            peer_disk: None,
+            ..testing::group().status
+        };
+        assert_explained(
+            status.clone(),
+            &apart,
+            "\
+a is Primary of db and does not serve it: b lives, as its heartbeats say, and may have taken over, but the two can't meet.
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Secondary, as its heartbeats say.
+There is no session with b.
+b was refused, or refused us; it is tried again later.
+Mend the connection with b; or choose who serves: lunmirrorctl promote db, on a or on b.",
+        );
+        assert_explained(
+            GroupStatus { held_back: Some(HeldBack::PeerIsPrimary), peer_role: Some(Role::Primary), ..status },
+            &apart,
+            "\
+a is Primary of db and does not serve it: b said that it is Primary too.
+The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
+b is Primary, as its heartbeats say.
+There is no session with b.
+b was refused, or refused us; it is tried again later.
+Mend the connection with b. Only if its copy is to be given up: end it there, then lunmirrorctl promote db --force on a.",
         );
     }
 

@@ -149,6 +149,10 @@ fn remedy(refusal: &Refusal, group: &GroupReport) -> String {
             "wait for the resync from {peer}; if {peer} is lost and this copy must do: lunmirrorctl promote {name} --force"
         ),
         Refusal::PeerIsPrimary(node) => format!("on {node}: lunmirrorctl demote {name}"),
+        Refusal::PeerClaimsPrimary(node) => format!(
+            "on {node}: lunmirrorctl demote {name}; or, if its copy is to be given up, end it there and promote with --force \
+             here"
+        ),
         Refusal::Busy => format!("wait for it; lunmirrorctl explain {name} says how things stand"),
         Refusal::Store => "make room in state_dir and look at its disk".to_owned(),
         Refusal::Other(_) => format!("lunmirrorctl explain {name} says how things stand"),

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 pub use target_core::mirror::{
-    Command, Decision, DiskState, Done, GroupStatus, LinkState, PeerStatus, Phase, ResyncStatus, Role, SlotState,
-    SlotStatus, Standing, Verdict,
+    Command, Decision, DiskState, Done, GroupStatus, HeldBack, LinkState, PeerStatus, Phase, ResyncStatus, Role,
+    SlotState, SlotStatus, Standing, Verdict,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

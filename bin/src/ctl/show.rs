@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
-    GroupReport, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState, Verdict, VolumeStatus,
+    GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState, Verdict,
+    VolumeStatus,
 };
 use target_core::mirror::QueueStatus;
 
@@ -119,6 +120,17 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
         let (name, status) = (&group.name, &group.status);
         if let Some(resync) = status.resync.as_ref().filter(|_| with_resyncs) {
             notes.push(format!("{name}: resync {} % done, {}", percent_done(resync), resync_left(resync)));
+        }
+        match status.held_back {
+            Some(HeldBack::PeerLives) => notes.push(format!(
+                "{name}: not served: {} lives and is not met; lunmirrorctl explain {name} says what to do",
+                group.peer
+            )),
+            Some(HeldBack::PeerIsPrimary) => notes.push(format!(
+                "{name}: not served: {} says that it is Primary; lunmirrorctl explain {name} says what to do",
+                group.peer
+            )),
+            None => (),
         }
         match status.link {
             LinkState::Paused => notes.push(format!("{name}: paused by the operator; lunmirrorctl resume {name}")),

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, ReentrantMutex};
@@ -18,12 +18,14 @@ use crate::extent::Extent;
 use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
 use crate::replica::io::{Command, Done, HostChange, HostOp, Input, Refusal, Standing};
 use crate::replica::status::GroupStatus;
+use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::{MarkKind, Message};
 
 /// A group at work.
 #[derive(Debug)]
 pub struct Group {
     pub(super) config: GroupConfig,
+    pub(super) tag: GroupTag,
     /// Held while pure code runs, never while anything is waited for.
     pub(super) core: Mutex<Core>,
     /// Some write is under way for which some read may have to wait.
@@ -191,6 +193,17 @@ impl Group {
 
     pub fn peer_is_slow(self: &Arc<Group>, slow: bool) {
         self.input(Input::PeerIsSlow(slow));
+    }
+
+    /// For the heartbeats to the peer.
+    pub fn beat(&self) -> GroupBeat {
+        let (role, marks) = self.core.lock().replica.beat();
+        GroupBeat { group: self.tag, role, marks }
+    }
+
+    /// What a heartbeat of the peer's process says of this group; it holds for so long.
+    pub fn told(self: &Arc<Group>, peer: Instance, beat: GroupBeat, good_for: Duration) {
+        self.input(Input::Beat { peer, beat, good_for });
     }
 
     /// What comes of a session that has ended since, or was replaced, is of no more interest.

@@ -2,6 +2,7 @@
 
 use crate::ids::{GroupName, NodeName};
 use crate::replica::io::Event;
+use crate::replica::status::HeldBack;
 use crate::wire::message::{DiskState, Role};
 
 pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
@@ -24,6 +25,17 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
         Event::Degraded { generation } => tracing::warn!(
             %group, %peer, %generation,
             "going on without the peer, which is recorded as outdated; it gets what it lacks when it is back"
+        ),
+        Event::HeldBack(HeldBack::PeerLives) => tracing::warn!(
+            %group, %peer,
+            "not served yet: the peer's heartbeats come and no connection does, so it may have taken over, or be about to. Mend \
+             the connection (`lunmirrorctl peers` shows its last error), or have this node serve: lunmirrorctl promote {group}"
+        ),
+        Event::HeldBack(HeldBack::PeerIsPrimary) => tracing::error!(
+            %group, %peer,
+            "not served: the peer says that it is Primary, and no connection with it comes about. Mend the connection \
+             (`lunmirrorctl peers` shows its last error); only if its copy is to be given up: end it there, then lunmirrorctl \
+             promote {group} --force here"
         ),
         Event::Held => tracing::warn!(
             %group, %peer,

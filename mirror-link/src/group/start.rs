@@ -21,6 +21,7 @@ use crate::ids::{GroupName, Instance, NodeName};
 use crate::replica::Replica;
 use crate::replica::io::Record;
 use crate::store::{Place, RecordStore, SpillFile, StoreError};
+use crate::wire::datagram::GroupTag;
 
 /// Why a group could not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,7 @@ impl Group {
         let now = Instant::now();
         let replica = Replica::new(config.clone(), node, instance, seed, files.record, now);
         let group = Arc::new(Group {
+            tag: GroupTag::of(&config.name),
             config,
             core: Mutex::new(Core::new(replica, now)),
             reads_look_closer: AtomicBool::new(true),

@@ -28,7 +28,7 @@ use crate::peer::Peer;
 use crate::peer::array::ConnectionId;
 use crate::peer::io::{Failure, Input, Introduced, Output};
 use crate::peer::paths::PathIndex;
-use crate::wire::datagram::Datagram;
+use crate::wire::datagram::{BEATS_MAX, Datagram, GroupBeat, GroupTag};
 use crate::wire::keys::PairKeys;
 
 /// What the peer's task is told, by its own tasks and by the listener.
@@ -80,6 +80,8 @@ pub struct Driver {
     /// In the order of `listen`.
     sockets: Vec<Arc<UdpSocket>>,
     machine: Peer,
+    /// Of `setting.members`.
+    tags: Box<[GroupTag]>,
     log: Log,
     reports: mpsc::Receiver<Report>,
     /// For the tasks that we start.
@@ -130,6 +132,7 @@ impl Driver {
         };
         let owner = CancellationToken::new();
         Driver {
+            tags: setting.members.iter().map(|member| GroupTag::of(member.name())).collect(),
             setting,
             sockets,
             machine,
@@ -258,7 +261,8 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Heartbeat { to, datagram } => self.send_heartbeat(to, &datagram),
+            Output::Heartbeat { to, datagram, turn } => self.send_heartbeat(to, datagram, turn),
+            Output::Told { instance, groups } => self.tell_groups(instance, &groups),
             Output::Dial { slot, connection, to, session } => self.dial(slot, connection, to, session),
             Output::Turn { connection, why } => self.turn_away(connection, &why),
             Output::Close { connection, farewell } => match self.connections.remove(&connection) {
@@ -279,7 +283,8 @@ impl Driver {
         }
     }
 
-    fn send_heartbeat(&self, to: PathIndex, datagram: &Datagram) {
+    fn send_heartbeat(&self, to: PathIndex, mut datagram: Datagram, turn: u64) {
+        datagram.groups = in_turn(&self.setting.members, turn).map(|member| member.beat()).collect();
         let address = self.setting.config.addresses[usize::from(to.0)];
         let Some(place) = socket::source_for(&self.setting.listen, address) else { return };
         let mut bytes = BytesMut::new();
@@ -287,6 +292,19 @@ impl Driver {
         // A heartbeat that can't leave is one that does not arrive: the peer's detector sees it.
         if let Err(error) = self.sockets[place].try_send_to(&bytes, address) {
             tracing::debug!(peer = %self.setting.config.name, %address, %error, "a heartbeat did not leave");
+        }
+    }
+
+    /// To each of ours what the peer says of it.
+    fn tell_groups(&self, peer: Instance, beats: &[GroupBeat]) {
+        let heartbeat = self.setting.config.heartbeat;
+        // Where groups take turns, the next word comes so much later.
+        let turns = u32::try_from(self.setting.members.len().div_ceil(BEATS_MAX)).unwrap_or(u32::MAX);
+        let good_for = heartbeat.timeout + heartbeat.interval.saturating_mul(turns.saturating_sub(1));
+        for &beat in beats {
+            if let Some(place) = self.tags.iter().position(|tag| *tag == beat.group) {
+                self.setting.members[place].told(peer, beat, good_for);
+            }
         }
     }
 
@@ -392,6 +410,12 @@ impl Driver {
 
 fn introduced(hello: &crate::wire::handshake::SlotHello) -> Introduced {
     Introduced { instance: hello.instance, session: hello.session, connections: hello.connections }
+}
+
+/// Those whose turn it is to be told of in a heartbeat.
+fn in_turn(members: &[Arc<dyn Member>], turn: u64) -> impl Iterator<Item = &Arc<dyn Member>> {
+    let windows = members.len().div_ceil(BEATS_MAX).max(1) as u64;
+    members.iter().skip((turn % windows) as usize * BEATS_MAX).take(BEATS_MAX)
 }
 
 /// Which of the peer's addresses it came from: the very one, or else one of the same host.

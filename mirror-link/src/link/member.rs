@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::group::{Group, PeerSession};
 use crate::ids::{GroupName, Instance, SessionId, Slot};
+use crate::wire::datagram::GroupBeat;
 use crate::wire::message::Message;
 
 /// What a link needs of a group.
@@ -14,6 +16,10 @@ pub trait Member: Send + Sync + std::fmt::Debug {
     /// Takes what is in `messages`, all of one wake-up of a slot.
     fn received(&self, session: SessionId, messages: &mut Vec<Message>);
     fn peer_is_slow(&self, slow: bool);
+    /// How it stands, for the peer's eyes.
+    fn beat(&self) -> GroupBeat;
+    /// How the peer says that it stands there, which holds for so long.
+    fn told(&self, peer: Instance, beat: GroupBeat, good_for: Duration);
 }
 
 impl Member for Arc<Group> {
@@ -43,5 +49,13 @@ impl Member for Arc<Group> {
 
     fn peer_is_slow(&self, slow: bool) {
         Group::peer_is_slow(self, slow);
+    }
+
+    fn beat(&self) -> GroupBeat {
+        Group::beat(self)
+    }
+
+    fn told(&self, peer: Instance, beat: GroupBeat, good_for: Duration) {
+        Group::told(self, peer, beat, good_for);
     }
 }

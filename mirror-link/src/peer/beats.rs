@@ -63,6 +63,11 @@ impl Beats {
         self.next_at = now;
     }
 
+    /// Counts the intervals: all that goes out in one of them tells of the same groups.
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
     pub fn compose(&mut self, to: PathIndex, session: Option<SessionId>, now: Instant) -> Datagram {
         let echo = self.echo(to, now);
         self.with_echo(session, echo)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::array::{ConnectionId, SlotState};
 use super::detector::Verdict;
@@ -10,7 +11,7 @@ use super::event::Event;
 use super::paths::PathIndex;
 use crate::config::Heartbeat;
 use crate::ids::{Instance, NodeName, SessionId, Slot};
-use crate::wire::datagram::Datagram;
+use crate::wire::datagram::{Datagram, GroupBeat};
 use crate::wire::message::ByeReason;
 
 /// What holds as long as the process runs.
@@ -106,9 +107,16 @@ pub enum Failure {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// `turn`: whose groups' turn it is to be told of. Their words are the shell's to add.
     Heartbeat {
         to: PathIndex,
         datagram: Datagram,
+        turn: u64,
+    },
+    /// What an authentic heartbeat, newer than all before it, says of the peer's groups.
+    Told {
+        instance: Instance,
+        groups: SmallVec<[GroupBeat; 2]>,
     },
     Dial {
         slot: Slot,

@@ -103,7 +103,7 @@ impl Peer {
 
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Heartbeat { datagram, from } => self.recv_heartbeat(&datagram, from, now),
+            Input::Heartbeat { datagram, from } => self.recv_heartbeat(datagram, from, now),
             Input::Forged { cause } => self.recv_forged(cause),
             Input::Dialed { slot, connection, peer } => self.on_dialed(slot, connection, peer, now),
             Input::Failed { slot, connection, failure } => self.on_failed(slot, connection, failure, now),
@@ -173,8 +173,8 @@ impl Peer {
 
     // Heartbeats.
 
-    fn recv_heartbeat(&mut self, datagram: &Datagram, from: Option<PathIndex>, now: Instant) {
-        match self.beats.receive(datagram, from, now) {
+    fn recv_heartbeat(&mut self, datagram: Datagram, from: Option<PathIndex>, now: Instant) {
+        match self.beats.receive(&datagram, from, now) {
             replay_guard::Verdict::Fresh => {}
             replay_guard::Verdict::NewInstance => self.on_new_instance(datagram.instance, now),
             replay_guard::Verdict::Replayed => return,
@@ -187,6 +187,9 @@ impl Peer {
         }
         self.any_heartbeat = Some(now);
         self.told.forged = false;
+        if !datagram.groups.is_empty() {
+            self.outputs.push_back(Output::Told { instance: datagram.instance, groups: datagram.groups });
+        }
         let Some(echo) = datagram.echo.filter(|echo| echo.instance == self.rules.instance) else { return };
         if !self.paths.echoed(echo.number, Duration::from_micros(u64::from(echo.held_us)), now) {
             return;
@@ -218,7 +221,7 @@ impl Peer {
 
     fn send_heartbeat(&mut self, to: PathIndex, datagram: Datagram, now: Instant) {
         self.paths.sent(datagram.number, to, now);
-        self.outputs.push_back(Output::Heartbeat { to, datagram });
+        self.outputs.push_back(Output::Heartbeat { to, datagram, turn: self.beats.turn() });
     }
 
     fn send_heartbeats(&mut self, now: Instant) {

@@ -9,6 +9,8 @@ use crate::block::{Allocation, BlockError, Durability, Payload};
 use crate::config::{Mode, OnLinkLoss};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, SessionId, Slot, VolumeIndex, WriteSeq};
+use crate::replica::status::HeldBack;
+use crate::wire::datagram::GroupBeat;
 use crate::wire::message::{DiskState, MarkKind, Message, Role};
 
 /// A host's request, numbered by the caller.
@@ -65,6 +67,12 @@ pub enum Input {
     },
     /// The failure detector's verdict while the session lasts.
     PeerIsSlow(bool),
+    /// What a heartbeat of the peer's process says of the group, session or not; it holds for so long.
+    Beat {
+        peer: Instance,
+        beat: GroupBeat,
+        good_for: Duration,
+    },
     Stored {
         write: StoreWrite,
         result: Result<(), StoreFailed>,
@@ -272,6 +280,8 @@ pub enum Refusal {
     Disk(DiskState, String),
     #[error("{0} is Primary and reachable: demote it first")]
     PeerIsPrimary(NodeName),
+    #[error("{0} is heard and says that it is Primary, though no connection with it is up")]
+    PeerClaimsPrimary(NodeName),
     #[error("another command is under way")]
     Busy,
     #[error("the record could not be written; see the log")]
@@ -305,6 +315,8 @@ pub enum Event {
     },
     /// Writes are held, as `on_link_loss` says.
     Held,
+    /// A Primary that started does not serve: the peer may.
+    HeldBack(HeldBack),
     /// Who sends to whom, and by which row of the table.
     Decided {
         row: u8,

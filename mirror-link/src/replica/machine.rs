@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::claim::Claim;
 use super::io::{CommandId, Event, Input, LocalAction, Output, Record, Standing, StoreFailed, StoreWrite};
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};
-use super::status;
+use super::status::{self, HeldBack};
 use crate::block::BlockError;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
 use crate::extent::Extent;
@@ -43,6 +44,9 @@ pub struct Replica {
     pub(super) owner: Option<Owner>,
     pub(super) receiver: Receiver,
     pub(super) meeting: Meeting,
+    pub(super) claim: Option<Claim>,
+    /// A Primary that has not served since its start does not, because of the peer.
+    pub(super) held_back: Option<HeldBack>,
     pub(super) paused: bool,
     pub(super) is_slow: bool,
     pub(super) pending: Option<Pending>,
@@ -144,6 +148,8 @@ impl Replica {
             owner: None,
             receiver,
             meeting: Meeting::default(),
+            claim: None,
+            held_back: None,
             paused: false,
             is_slow: false,
             pending: None,
@@ -197,6 +203,7 @@ impl Replica {
             Input::SlotDown(slot) => self.slot_down(now, slot),
             Input::Received { session, message } => self.received(now, session, message),
             Input::PeerIsSlow(slow) => self.is_slow = slow,
+            Input::Beat { peer, beat, good_for } => self.received_beat(now, peer, beat, good_for),
             Input::Stored { write, result } => self.stored(now, write, result),
             Input::Spilled { run, seq, result } if run == self.run => {
                 self.with_owner(now, |owner, cx| owner.spilled(cx, seq.0, result.is_ok()));
@@ -263,7 +270,7 @@ impl Replica {
             stall,
             retry,
             owner.and_then(|owner| owner.resync_retry),
-            self.pending.as_ref().map(Pending::deadline),
+            self.pending.as_ref().map(Pending::wakes_at),
         ]
         .into_iter()
         .flatten()

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::claim::Claim;
 use super::io::{Event, Output};
 use super::machine::{Replica, Then};
 use super::planted::Fault;
@@ -204,6 +205,7 @@ impl Replica {
         if session.theirs.as_ref().is_some_and(|theirs| theirs.number >= hello.number) {
             return;
         }
+        self.claim = Some(Claim::of(&hello, now));
         self.meeting.peer_role = Some(hello.role);
         self.meeting.peer_disk = Some(hello.disk);
         session.theirs = Some(hello);

@@ -10,6 +10,7 @@
 //! Absent on purpose: sockets, files, clocks, randomness, tasks. `group/` drives this in the daemon, `sim/` on virtual time.
 
 mod applying;
+mod claim;
 mod dirty;
 pub mod io;
 mod machine;

@@ -528,6 +528,11 @@ impl Owner {
         self.waits_now(cx.now);
     }
 
+    /// What the peer has applied, and has on its medium.
+    pub fn peer_marks(&self) -> (WriteSeq, WriteSeq) {
+        (WriteSeq(self.peer.applied_upto), WriteSeq(self.peer.durable_upto))
+    }
+
     // What hosts wait for.
 
     /// Since when the oldest host has waited for the peer alone, at the earliest.

@@ -26,13 +26,16 @@ pub(super) struct Pending {
     what: What,
     remarks: Vec<String>,
     deadline: Instant,
+    /// To be looked at again before.
+    look_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    /// Received writes are being applied.
+    /// Received writes are being applied; and a peer that was Primary when last heard may be heard again.
     Promoting {
         force: bool,
+        since: Instant,
     },
     /// The epoch is being recorded.
     Ascending,
@@ -55,8 +58,12 @@ pub(super) struct Former {
 }
 
 impl Pending {
-    pub fn deadline(&self) -> Instant {
-        self.deadline
+    fn new(id: Option<CommandId>, what: What, deadline: Instant) -> Pending {
+        Pending { id, what, remarks: Vec::new(), deadline, look_at: None }
+    }
+
+    pub fn wakes_at(&self) -> Instant {
+        self.look_at.map_or(self.deadline, |look_at| look_at.min(self.deadline))
     }
 
     pub fn stops_hosts(&self) -> bool {
@@ -114,16 +121,19 @@ impl Replica {
             if self.owner.is_some() {
                 return self.answer(id, Ok(vec!["it is Primary already".into()]));
             }
-            // It waits at start for a peer that may have taken over; the operator knows better.
+            // It waits at start for a peer that may have taken over; the operator knows better, unless that peer says so.
+            if !force && let Err(refusal) = self.refuse_beside_rival(now) {
+                return self.refuse(id, refusal);
+            }
             self.wait_until = None;
-            self.pending =
-                Some(Pending { id: Some(id), what: What::Ascending, remarks: Vec::new(), deadline: now + PATIENCE });
+            self.pending = Some(Pending::new(Some(id), What::Ascending, now + PATIENCE));
             self.go_alone(now);
             return;
         }
         if let Err(refusal) = may_promote(self.disk, &self.meeting, force) {
             return self.refuse(id, refusal);
         }
+        let dead_at = self.rival_may_be_dead_at(now, now).filter(|_| !force);
         let mut remarks = Vec::new();
         if matches!(self.disk, DiskState::Inconsistent | DiskState::Outdated | DiskState::Failed) {
             remarks.push(format!(
@@ -140,8 +150,9 @@ impl Replica {
                 position.lag_bytes, position.lag_ms
             ));
         }
-        self.pending =
-            Some(Pending { id: Some(id), what: What::Promoting { force }, remarks, deadline: now + PATIENCE });
+        let what = What::Promoting { force, since: now };
+        let pending = Pending::new(Some(id), what, dead_at.unwrap_or(now) + PATIENCE);
+        self.pending = Some(Pending { remarks, look_at: dead_at, ..pending });
     }
 
     /// Everything that could be applied is: what can't be is given up.
@@ -191,8 +202,7 @@ impl Replica {
         match &mut self.pending {
             Some(pending) => pending.what = What::Ascending,
             None => {
-                let deadline = now + PATIENCE;
-                self.pending = Some(Pending { id: None, what: What::Ascending, remarks: Vec::new(), deadline });
+                self.pending = Some(Pending::new(None, What::Ascending, now + PATIENCE));
             }
         }
         self.store(Then::Reign);
@@ -215,7 +225,7 @@ impl Replica {
 
     fn draw_epoch(&mut self) {
         let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
-        let known = self.epoch.max(self.receiver.epoch()).max(theirs).0;
+        let known = self.epoch.max(self.receiver.epoch()).max(theirs).max(self.claimed_epoch()).0;
         // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
         let odd = u64::from(self.node < self.config.peer);
         self.epoch = OwnerEpoch(known + if (known + 1) % 2 == odd { 1 } else { 2 });
@@ -234,7 +244,8 @@ impl Replica {
             // Two copies that both may be right: an operator has to look.
             return;
         }
-        if self.role == Role::Primary && self.owner.is_none() && self.pending.is_none() {
+        let may_go = self.role == Role::Primary && self.owner.is_none() && self.pending.is_none();
+        if may_go && !self.hold_back(now) {
             self.go_alone(now);
         }
     }
@@ -246,6 +257,7 @@ impl Replica {
     }
 
     fn reign(&mut self, now: Instant) {
+        self.held_back = None;
         self.run = self.run.wrapping_add(1);
         self.counted_for = None;
         self.ascends_from = None;
@@ -293,14 +305,13 @@ impl Replica {
             if force && is_split {
                 self.give_way();
             }
-            self.pending =
-                Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+            self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
             self.store_as(true, Then::Answer(id));
             return self.greet_again(now);
         }
         self.with_owner(now, |owner, _| owner.last_flush = None);
         let deadline = now + self.policy.max_stall.max(PATIENCE);
-        self.pending = Some(Pending { id: Some(id), what: What::Demoting { force }, remarks: Vec::new(), deadline });
+        self.pending = Some(Pending::new(Some(id), What::Demoting { force }, deadline));
         self.show();
     }
 
@@ -311,6 +322,7 @@ impl Replica {
         self.forget_spills();
         self.owner = None;
         self.ascends_from = None;
+        self.held_back = None;
         self.role = Role::Secondary;
         self.run = self.run.wrapping_add(1);
         self.receiver = Receiver::new(self.config.queue);
@@ -372,21 +384,18 @@ impl Replica {
         if self.role == Role::Secondary || self.owner.is_none() {
             // A record that says "crashed" is not made better by an owner that never served.
             let clean = self.role == Role::Secondary || !self.crashed_owner;
-            self.pending =
-                Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+            self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
             return self.store_as(clean, Then::Answer(id));
         }
         self.with_owner(now, |owner, _| owner.last_flush = None);
-        self.pending =
-            Some(Pending { id: Some(id), what: What::Ending, remarks: Vec::new(), deadline: now + ENDING_PATIENCE });
+        self.pending = Some(Pending::new(Some(id), What::Ending, now + ENDING_PATIENCE));
         self.show();
     }
 
     fn finish_end(&mut self, now: Instant) {
         let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
         let clean = self.is_all_with_the_peer();
-        self.pending =
-            Some(Pending { id: Some(id), what: What::Recording, remarks: Vec::new(), deadline: now + PATIENCE });
+        self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
         self.store_as(clean, Then::Answer(id));
     }
 
@@ -408,10 +417,13 @@ impl Replica {
             self.with_owner(now, |owner, cx| owner.flush_both(cx));
             is_idle = false;
         }
-        let Some(pending) = &self.pending else { return };
-        match pending.what {
-            What::Promoting { force } if self.receiver.is_quiet() => match may_promote(self.disk, &self.meeting, force)
-            {
+        let Some(pending) = &mut self.pending else { return };
+        pending.look_at = pending.look_at.filter(|look_at| *look_at > now);
+        let what = pending.what;
+        match what {
+            // A Primary that was heard a moment ago is heard again, or it is dead.
+            What::Promoting { force: false, since } if self.rival_may_be_dead_at(now, since).is_some() => (),
+            What::Promoting { force, .. } if self.receiver.is_quiet() => match self.may_ascend(now, force) {
                 Ok(()) => self.ascend_from_replica(now),
                 // The peer came back meanwhile.
                 Err(refusal) => self.give_up(refusal),
@@ -436,6 +448,11 @@ impl Replica {
             What::Recording if is_late => self.give_up(Refusal::Store),
             What::Promoting { .. } | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
         }
+    }
+
+    fn may_ascend(&self, now: Instant, force: bool) -> Result<(), Refusal> {
+        may_promote(self.disk, &self.meeting, force)?;
+        if force { Ok(()) } else { self.refuse_beside_rival(now) }
     }
 
     fn give_up(&mut self, refusal: Refusal) {

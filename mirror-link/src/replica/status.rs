@@ -16,6 +16,9 @@ pub struct GroupStatus {
     pub disk: DiskState,
     pub standing: Standing,
     pub link: LinkState,
+    /// As a Primary that does not serve: what keeps it.
+    pub held_back: Option<HeldBack>,
+    /// In the session; without one, as its heartbeats say.
     pub peer_role: Option<Role>,
     pub peer_disk: Option<DiskState>,
     pub mode: Mode,
@@ -52,6 +55,16 @@ pub enum LinkState {
     Paused,
     /// Both are Primary, or they are not of one group: an operator must look.
     Refused,
+}
+
+/// Why a Primary that started does not serve, though it has waited for its peer for as long as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBack {
+    /// Its heartbeats come, and the two have not met: it may have been promoted, or be about to be.
+    PeerLives,
+    /// It says that it is Primary, or did when it was last heard.
+    PeerIsPrimary,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +105,8 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         disk: replica.disk,
         standing: replica.standing.unwrap_or(Standing::Waiting),
         link: link(replica),
-        peer_role: replica.meeting.peer_role,
+        held_back: replica.held_back,
+        peer_role: replica.meeting.peer_role.or_else(|| replica.claimed_role(now)),
         peer_disk: replica.meeting.peer_disk,
         mode: replica.policy.mode,
         on_link_loss: replica.policy.on_link_loss,

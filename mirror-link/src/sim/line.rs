@@ -1,6 +1,8 @@
 //! What the link does: dials, tells both nodes of sessions and connections (at different times), carries messages, finds
 //! dead lines.
 
+use std::time::Duration;
+
 use super::Time;
 use super::checkers::Checker;
 use super::net::{End, SessionIndex};
@@ -9,6 +11,7 @@ use super::turn::message_text;
 use super::world::{Event, World};
 use crate::ids::{Instance, SessionId, Slot};
 use crate::replica::io::Input;
+use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::Message;
 
 impl World {
@@ -256,6 +259,28 @@ impl World {
         self.connect();
     }
 
+    /// Every T2, as of a detector that allows for six to be lost; on a line of their own that only a cut concerns.
+    pub(super) fn beat(&mut self, node: usize) {
+        self.after(self.scenario.detection / BEATS, Event::Beat(node));
+        let to = 1 - node;
+        let Some(process) = &self.nodes[node].process else { return };
+        let (peer, (role, marks)) = (process.instance, process.replica.beat());
+        let (line, is_lost) = (self.scenario.line, self.beats.permille(BEATS_LOST));
+        if is_lost || self.net.cut_since[to].is_some() {
+            return;
+        }
+        let at = (self.now + line.draw(&mut self.beats)).max(self.net.beats[to] + 1);
+        self.net.beats[to] = at;
+        self.at(at, Event::Heard { to, peer, beat: GroupBeat { group: GroupTag::of("group"), role, marks } });
+    }
+
+    pub(super) fn heard(&mut self, to: usize, peer: Instance, beat: GroupBeat) {
+        if self.net.cut_since[to].is_none() && self.nodes[to].process.is_some() {
+            let good_for = Duration::from_micros(self.scenario.detection);
+            self.turn(to, vec![Input::Beat { peer, beat, good_for }]);
+        }
+    }
+
     pub(super) fn peer_is_slow(&mut self, session: SessionIndex, side: usize, slow: bool) {
         let process = self.nodes[side].process.as_ref();
         if process.is_some_and(|process| process.session == Some(session)) {
@@ -263,3 +288,8 @@ impl World {
         }
     }
 }
+
+/// In T1.
+const BEATS: Time = 6;
+/// Per mille.
+const BEATS_LOST: u64 = 100;

@@ -100,6 +100,8 @@ pub struct Net {
     pub cut_since: [Option<Time>; 2],
     /// Somebody is dialing.
     pub dialing: bool,
+    /// By the side that receives: when the last heartbeat under way arrives. Older ones are not believed.
+    pub beats: [Time; 2],
 }
 
 impl Net {

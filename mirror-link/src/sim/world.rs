@@ -17,6 +17,7 @@ use super::trace::Trace;
 use crate::ids::{Instance, Slot};
 use crate::replica::Replica;
 use crate::replica::io::{Command, HostOp, LocalIo};
+use crate::wire::datagram::GroupBeat;
 use crate::wire::message::Message;
 
 #[derive(Debug)]
@@ -80,6 +81,13 @@ pub enum Event {
         session: SessionIndex,
         slot: Slot,
         number: u32,
+    },
+    /// A node's heartbeat is due.
+    Beat(usize),
+    Heard {
+        to: usize,
+        peer: Instance,
+        beat: GroupBeat,
     },
     PeerIsSlow {
         session: SessionIndex,
@@ -187,6 +195,8 @@ pub struct World {
     heap: BinaryHeap<Reverse<Scheduled>>,
     number: u64,
     pub(super) rng: Rng,
+    /// Heartbeats have their own chance: a seed is what it was without them.
+    pub(super) beats: Rng,
     pub(super) scenario: Scenario,
     pub(super) nodes: [Node; 2],
     pub(super) net: Net,
@@ -212,6 +222,7 @@ impl World {
             now: 0,
             heap: BinaryHeap::new(),
             number: 0,
+            beats: Rng::new(rng.clone().draw()),
             rng,
             nodes,
             net: Net::default(),
@@ -231,6 +242,7 @@ impl World {
         for node in 0..2 {
             let after = world.rng.skewed(0, 200_000);
             world.after(after, Event::Start(node));
+            world.after(after, Event::Beat(node));
         }
         world.set_out_hosts();
         world.after(WATCH, Event::Watch);
@@ -281,6 +293,8 @@ impl World {
             Event::SlotDown { session, slot, number, side } => self.slot_down(session, slot, number, side),
             Event::SlotAgain { session, slot, number } => self.slot_again(session, slot, number),
             Event::PeerIsSlow { session, side, slow } => self.peer_is_slow(session, side, slow),
+            Event::Beat(node) => self.beat(node),
+            Event::Heard { to, peer, beat } => self.heard(to, peer, beat),
             Event::Dial => self.dial(),
             Event::Detect { side, cut_since } => self.detect(side, cut_since),
             Event::Heal => self.heal(),

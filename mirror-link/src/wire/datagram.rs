@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
+use nom::number::complete::{be_u8, be_u32, be_u64};
+use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use super::PROTOCOL_VERSION;
@@ -10,7 +11,7 @@ use super::body::field::{self, Parsed, at_most, fault, list, reserved};
 use super::body::hello::{marks, put_marks, role, role_to_wire};
 use super::keys::{KEY_LENGTH, PairKeys, is_signed, sign};
 use super::message::{Marks, Role};
-use crate::ids::{GroupIndex, Instance, NAME_MAX, NodeName, SessionId};
+use crate::ids::{Instance, NAME_MAX, NodeName, SessionId};
 
 /// ```text
 ///  Byte/     0       |       1       |       2       |       3       |
@@ -34,9 +35,12 @@ use crate::ids::{GroupIndex, Instance, NAME_MAX, NodeName, SessionId};
 ///  48| echo: held, microseconds, or 0                                |
 ///  52| reserved = 0                                                  |
 ///  56/ node name                                                     /
-///   +/ groups, 28 bytes each:                                        /
-///   0| group                         | role          | reserved = 0  |
-///   4/ epoch, applied up to, durable up to, 8 bytes each             /
+///   +/ groups, 36 bytes each:                                        /
+///   0| group                                                         |
+///    +                                                               +
+///   4|                                                               |
+///   8| role          | reserved = 0                                  |
+///  12/ epoch, applied up to, durable up to, 8 bytes each             /
 ///   +/ HMAC-SHA256 over all that precedes                            /
 ///
 ///  E: echo is there.  S: session is there.
@@ -52,7 +56,7 @@ pub struct Datagram {
     pub number: u64,
     /// The last of the receiver's datagrams that the sender heard.
     pub echo: Option<Echo>,
-    /// How groups stand at the sender, at most [`BEATS_MAX`]; to be obeyed only in the session that is the receiver's.
+    /// How groups stand at the sender, at most [`BEATS_MAX`]; where there are more they take turns.
     pub groups: SmallVec<[GroupBeat; 2]>,
 }
 
@@ -67,11 +71,21 @@ pub struct Echo {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupBeat {
-    /// What the sender calls the group.
-    pub group: GroupIndex,
+    pub group: GroupTag,
     pub role: Role,
     /// Epoch 0: none.
     pub marks: Marks,
+}
+
+/// Which group is meant, by those that may never have met: the start of its name's SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupTag(pub u64);
+
+impl GroupTag {
+    pub fn of(name: &str) -> GroupTag {
+        let digest = Sha256::digest(name.as_bytes());
+        GroupTag(digest.iter().take(8).fold(0, |tag, &byte| tag << 8 | u64::from(byte)))
+    }
 }
 
 /// Groups told of in one datagram: as many as surely fit an unfragmented one (1232 bytes over IPv6).
@@ -79,7 +93,7 @@ pub const BEATS_MAX: usize = 16;
 
 const MAGIC: u32 = 0x4c55_4e42;
 const FIXED_LENGTH: usize = 56;
-const BEAT_LENGTH: usize = 28;
+const BEAT_LENGTH: usize = 36;
 const SESSION: u8 = 1;
 const ECHO: u8 = 2;
 
@@ -140,9 +154,9 @@ impl Datagram {
         out.put_u32(0);
         out.put_slice(self.node.as_bytes());
         for beat in &self.groups {
-            out.put_u16(beat.group.0);
+            out.put_u64(beat.group.0);
             out.put_u8(role_to_wire(beat.role));
-            out.put_u8(0);
+            out.put_bytes(0, 3);
             put_marks(&beat.marks, out);
         }
         let signature = sign(&keys.heartbeat_to_peer, &[&out[start..]]);
@@ -188,7 +202,7 @@ fn echo(input: &[u8]) -> Parsed<'_, Echo> {
 }
 
 fn beat(input: &[u8]) -> Parsed<'_, GroupBeat> {
-    (be_u16.map(GroupIndex), role, reserved(1), marks)
+    (be_u64.map(GroupTag), role, reserved(3), marks)
         .map(|(group, role, (), marks)| GroupBeat { group, role, marks })
         .parse(input)
 }
@@ -214,7 +228,7 @@ mod tests {
             session: Some(SessionId(0x1122_3344_5566_7788)),
             number: 0x1234,
             echo: Some(Echo { instance: Instance(0x88), number: 0x55, held_us: 250_000 }),
-            groups: [GroupBeat { group: GroupIndex(3), role: Role::Primary, marks }].into_iter().collect(),
+            groups: [GroupBeat { group: GroupTag::of("db"), role: Role::Primary, marks }].into_iter().collect(),
         }
     }
 
@@ -239,8 +253,8 @@ mod tests {
         let wire = encoded(&beat(), &keys("alpha", "beta"));
         let expected = "4c554e42 01050103 00000000 00001234 00000000 00000077 11223344 55667788
                         00000000 00000088 00000000 00000055 0003d090 00000000 616c706861
-                        0003 01 00 00000000 00000002 00000000 00000009 00000000 00000008
-                        8ce286e1ef1c7f7b38b4570fa3d8dff13f9f47be1924e65eb7cc91ac02e1374e";
+                        7bdc25d1 694ef984 01 000000 00000000 00000002 00000000 00000009 00000000 00000008
+                        528e7c84eb4623e83af76dac457060922fa102dc2521291423cf863ad9a583bc";
         assert_eq!(hex::encode(&wire), expected.split_whitespace().collect::<String>());
         assert_eq!(Datagram::claimed_sender(&wire), Ok("alpha"));
         assert_eq!(Datagram::decode(&wire, &keys("beta", "alpha")), Ok(beat()));
@@ -284,12 +298,12 @@ mod tests {
         says(changed(|b| b[5] = 0), "expected a node's name in a heartbeat, got 0");
         says(changed(|b| b[6] = 17), "expected at most 16 groups in a heartbeat, got 17");
         says(changed(|b| b[6] = 2), "expected more bytes in its body in a heartbeat, got 0");
-        says(changed(|b| b[6] = 0), "expected no bytes behind its fields in a heartbeat, got 28");
+        says(changed(|b| b[6] = 0), "expected no bytes behind its fields in a heartbeat, got 36");
         says(changed(|b| b[7] = 4), "expected only flags that this version knows in a heartbeat, got 4");
         says(changed(|b| b[7] = 1), "expected zero where a flag says that nothing is there in a heartbeat, got 1");
         says(changed(|b| b[7] = 2), "expected zero where a flag says that nothing is there in a heartbeat, got 2");
         says(changed(|b| b[55] = 1), "expected reserved bytes that are zero in a heartbeat, got 1");
-        says(changed(|b| b[63] = 3), "expected role 1 or 2 in a heartbeat, got 3");
+        says(changed(|b| b[69] = 3), "expected role 1 or 2 in a heartbeat, got 3");
     }
 
     proptest! {
@@ -297,10 +311,10 @@ mod tests {
         fn every_heartbeat_comes_back(
             node in name(),
             (instance, session, number, echo) in any::<(u64, Option<u64>, u64, Option<(u64, u64, u32)>)>(),
-            groups in proptest::collection::vec((any::<(u16, bool)>(), epoch(), seq(), seq()), 0..=BEATS_MAX),
+            groups in proptest::collection::vec((any::<(u64, bool)>(), epoch(), seq(), seq()), 0..=BEATS_MAX),
         ) {
             let groups = groups.into_iter().map(|((group, primary), epoch, applied_upto, durable_upto)| GroupBeat {
-                group: GroupIndex(group),
+                group: GroupTag(group),
                 role: if primary { Role::Primary } else { Role::Secondary },
                 marks: Marks { epoch, applied_upto, durable_upto },
             });
@@ -322,7 +336,7 @@ mod tests {
 
         #[test]
         fn a_signed_body_of_any_kind_is_refused_or_comes_back(
-            changes in proptest::collection::vec((5..89_usize, any::<u8>()), 1..5),
+            changes in proptest::collection::vec((5..97_usize, any::<u8>()), 1..5),
         ) {
             let result = changed(|wire| {
                 let end = wire.len();

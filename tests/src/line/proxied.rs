@@ -44,6 +44,8 @@ struct Shared {
     /// Neither TCP nor UDP gets through; connections stay open and silent, as when a switch loses its power.
     cut: watch::Sender<bool>,
     udp_blocked: AtomicBool,
+    /// Connections stay silent, those there are and those that are made, while heartbeats pass.
+    tcp_blocked: watch::Sender<bool>,
     /// One way, nanoseconds.
     delay: AtomicU64,
     recording: AtomicBool,
@@ -91,6 +93,7 @@ impl Proxied {
         let shared = Arc::new(Shared {
             cut: watch::channel(false).0,
             udp_blocked: AtomicBool::new(false),
+            tcp_blocked: watch::channel(false).0,
             delay: AtomicU64::new(0),
             recording: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -137,6 +140,10 @@ impl Proxied {
         self.shared.udp_blocked.store(blocked, Ordering::Relaxed);
     }
 
+    pub fn block_tcp(&self, blocked: bool) {
+        self.shared.tcp_blocked.send_replace(blocked);
+    }
+
     /// One way.
     pub fn delay(&self, delay: Duration) {
         self.shared.delay.store(delay.as_nanos() as u64, Ordering::Relaxed);
@@ -168,8 +175,11 @@ impl Shared {
     }
 
     async fn whole(&self) {
-        let mut cut = self.cut.subscribe();
-        let _ = cut.wait_for(|cut| !cut).await;
+        let (mut cut, mut blocked) = (self.cut.subscribe(), self.tcp_blocked.subscribe());
+        while *cut.borrow() || *blocked.borrow() {
+            let _ = blocked.wait_for(|blocked| !blocked).await;
+            let _ = cut.wait_for(|cut| !cut).await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod pair;
 pub mod recorder;
 
 mod alone;
+mod apart;
 mod joined;
 mod keeping;
 mod lost;

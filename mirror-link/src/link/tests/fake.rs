@@ -1,5 +1,6 @@
 //! A group that does no more than say Hello and write down what it is told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use crate::group::PeerSession;
 use crate::ids::{Generation, GroupName, Instance, OwnerEpoch, SessionId, Slot, WriteSeq};
 use crate::link::member::Member;
+use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::{Ack, Begin, Credit, DiskState, Hello, Marks, Message, Op, OpFrame, Role};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +29,13 @@ pub struct Fake {
     name: GroupName,
     told: Mutex<Vec<Told>>,
     session: Mutex<Option<Arc<dyn PeerSession>>>,
+    /// Heartbeats that told of the group, by the peer's process.
+    beats: Mutex<HashMap<Instance, u64>>,
 }
 
 impl Fake {
     pub fn new(name: &str) -> Arc<Fake> {
-        Arc::new(Fake { name: name.into(), told: Mutex::default(), session: Mutex::default() })
+        Arc::new(Fake { name: name.into(), told: Mutex::default(), session: Mutex::default(), beats: Mutex::default() })
     }
 
     pub fn told(&self) -> Vec<Told> {
@@ -40,6 +44,10 @@ impl Fake {
 
     pub fn count(&self, of: impl Fn(&Told) -> bool) -> usize {
         self.told.lock().iter().filter(|told| of(told)).count()
+    }
+
+    pub fn beats(&self) -> u64 {
+        self.beats.lock().values().sum()
     }
 
     pub fn session(&self) -> Option<Arc<dyn PeerSession>> {
@@ -151,6 +159,15 @@ impl Member for Arc<Fake> {
 
     fn peer_is_slow(&self, slow: bool) {
         self.note(Told::Slow(slow));
+    }
+
+    fn beat(&self) -> GroupBeat {
+        GroupBeat { group: GroupTag::of(&self.name), role: Role::Primary, marks: Marks::default() }
+    }
+
+    fn told(&self, peer: Instance, beat: GroupBeat, _: Duration) {
+        assert_eq!(beat.group, GroupTag::of(&self.name));
+        *self.beats.lock().entry(peer).or_default() += 1;
     }
 }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::fake::until;
 use super::node::{HEARTBEAT, Pair};
 use crate::config::{Compression, Encryption, Mode};
-use crate::group::tests::node::BLOCKS;
+use crate::group::tests::node::{BLOCKS, eventually};
 use crate::group::tests::pair::Pair as Groups;
 use crate::link::Links;
 use crate::link::status::{Phase, Verdict};
+use crate::replica::io::{Command, Standing};
+use crate::replica::status::{HeldBack, LinkState};
+use crate::wire::message::Role;
 
 struct Both {
     groups: Groups,
@@ -109,4 +112,24 @@ async fn a_farewell_and_a_return() {
     both.links[1] = both.pair.beta.start_with(both.groups.b.instance, both.groups.b.group.clone()).await;
     both.write(100..150).await;
     both.groups.alike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_only_heartbeats_pass_a_primary_that_was_replaced_does_not_serve() {
+    let Both { mut groups, pair, links: [of_a, _of_b] } = Both::start(Mode::Sync, |pair| pair).await;
+    drop(of_a);
+    until("the session is over", || groups.b.status().link == LinkState::Down).await;
+    groups.b.command(Command::Promote { force: true }).await.unwrap();
+    pair.to_alpha.pass_tcp(false);
+    pair.to_beta.pass_tcp(false);
+    groups.a = groups.a.restart().await;
+    let _of_a = pair.alpha.start_with(groups.a.instance, groups.a.group.clone()).await;
+    until("it is held back", || groups.a.status().held_back == Some(HeldBack::PeerIsPrimary)).await;
+    tokio::time::sleep(groups.a.group.config().policy.wait_for_peer * 3).await;
+    assert_eq!(groups.a.observer.standing_now(), Some(Standing::Waiting));
+    assert_eq!(groups.a.status().peer_role, Some(Role::Primary));
+    pair.to_alpha.pass_tcp(true);
+    pair.to_beta.pass_tcp(true);
+    eventually("they meet", || groups.a.status().role == Role::Secondary).await;
+    groups.alike().await;
 }

@@ -7,6 +7,7 @@ use super::node::{Node, Pair};
 use crate::config::{Compression, Encryption};
 use crate::ids::Slot;
 use crate::link::status::{SlotState, Verdict};
+use crate::wire::datagram::BEATS_MAX;
 
 async fn up(pair: &Pair, slots: usize) -> (Node, Node) {
     let (alpha, beta) = (pair.alpha.start(), pair.beta.start());
@@ -141,4 +142,20 @@ async fn a_process_that_was_killed_is_another_when_it_returns() {
     assert_ne!(instances[0], instances[1]);
     talk(&alpha, &beta, 3).await;
     assert!(told.contains(&Told::SlotDown(Slot(0))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_tell_of_each_group_in_its_turn() {
+    let mut pair = Pair::new().await;
+    let names: Vec<&'static str> = (0..2 * BEATS_MAX + 3).map(|n| &*format!("group-{n}").leak()).collect();
+    pair.alpha.groups = names.clone();
+    pair.beta.groups = names;
+    // Sessions have no part in it.
+    pair.to_alpha.pass_tcp(false);
+    pair.to_beta.pass_tcp(false);
+    let (alpha, beta) = (pair.alpha.start(), pair.beta.start());
+    for node in [&alpha, &beta] {
+        until("every group was told of", || node.groups.iter().all(|group| group.beats() >= 2)).await;
+        assert_eq!(node.sessions(), 0);
+    }
 }

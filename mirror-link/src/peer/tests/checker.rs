@@ -62,7 +62,7 @@ impl Checker {
                 assert!(self.slots.is_empty(), "its slots are down before: {:?}", self.slots);
             }
             Output::PeerSlow(_) | Output::Ping => assert!(self.session.is_some(), "there is somebody to ask"),
-            Output::Heartbeat { .. } | Output::Event(_) => {}
+            Output::Heartbeat { .. } | Output::Told { .. } | Output::Event(_) => {}
         }
     }
 

@@ -215,7 +215,7 @@ impl World {
 
     fn carry_out(&mut self, side: usize, output: Output) {
         match output {
-            Output::Heartbeat { to, datagram } => {
+            Output::Heartbeat { to, datagram, .. } => {
                 let path = usize::from(to.0);
                 if self.paths[path].udp[side] {
                     self.fly(self.paths[path].delay, Flight::Datagram { to: 1 - side, from: path, datagram });

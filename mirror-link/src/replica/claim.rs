@@ -1,0 +1,103 @@
+//! What the peer says of itself in heartbeats, and what follows where the two can't meet: a Primary that starts does not go
+//! alone beside a peer that lives, nor is a Secondary promoted beside one that says it is Primary.
+
+use std::time::{Duration, Instant};
+
+use super::io::{Event, Output, Refusal};
+use super::machine::Replica;
+use super::status::HeldBack;
+use crate::ids::{Instance, OwnerEpoch};
+use crate::wire::datagram::GroupBeat;
+use crate::wire::message::{Hello, Marks, Role};
+
+/// The peer's last word about its role, in a heartbeat or in a Hello.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub role: Role,
+    pub epoch: OwnerEpoch,
+    heard: Instant,
+    /// Its process lives, as far as heartbeats can tell, until then.
+    good_until: Instant,
+}
+
+impl Claim {
+    /// What a session says is as good as the session: it proves no life after it.
+    pub fn of(hello: &Hello, now: Instant) -> Claim {
+        Claim { role: hello.role, epoch: hello.epoch, heard: now, good_until: now }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now < self.good_until
+    }
+}
+
+impl Replica {
+    /// What heartbeats are to say of this group.
+    pub fn beat(&self) -> (Role, Marks) {
+        let mut marks = self.receiver.marks();
+        marks.epoch = self.epoch;
+        if let Some(owner) = &self.owner {
+            (marks.applied_upto, marks.durable_upto) = owner.peer_marks();
+        }
+        (self.role, marks)
+    }
+
+    pub(super) fn received_beat(&mut self, now: Instant, instance: Instance, beat: GroupBeat, good_for: Duration) {
+        // A session is with a process that a datagram under way can't know of.
+        if self.meeting.theirs().is_some_and(|theirs| theirs.instance != instance) {
+            return;
+        }
+        let (role, epoch, good_until) = (beat.role, beat.marks.epoch, now + good_for);
+        self.claim = Some(Claim { role, epoch, heard: now, good_until });
+        if self.held_back.is_some() {
+            self.wait_until = Some(good_until);
+        }
+    }
+
+    /// At start, when the time for the peer to tell otherwise is over: must this node still not serve?
+    pub(super) fn hold_back(&mut self, now: Instant) -> bool {
+        let why = self.why_hold_back(now);
+        if self.held_back != why {
+            self.outputs.extend(why.map(|why| Output::Event(Event::HeldBack(why))));
+        }
+        self.held_back = why;
+        // Until nothing is heard any more; a Primary is believed beyond that.
+        self.wait_until = self.claim.filter(|claim| why.is_some() && claim.is_fresh(now)).map(|claim| claim.good_until);
+        why.is_some()
+    }
+
+    fn why_hold_back(&self, now: Instant) -> Option<HeldBack> {
+        let claim = self.claim?;
+        if claim.role == Role::Primary {
+            return Some(HeldBack::PeerIsPrimary);
+        }
+        (claim.is_fresh(now) && self.meeting.theirs().is_none()).then_some(HeldBack::PeerLives)
+    }
+
+    /// The peer is heard and says that it is Primary, and no session says otherwise.
+    fn rival(&self, now: Instant) -> Option<Claim> {
+        let has_met = self.meeting.is_up() && self.meeting.theirs().is_some();
+        self.claim.filter(|claim| !has_met && claim.role == Role::Primary && claim.is_fresh(now))
+    }
+
+    pub(super) fn refuse_beside_rival(&self, now: Instant) -> Result<(), Refusal> {
+        match self.rival(now) {
+            Some(_) => Err(Refusal::PeerClaimsPrimary(self.config.peer.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The peer said that it is Primary, and not since `since`: until then it is either heard again, or dead.
+    pub(super) fn rival_may_be_dead_at(&self, now: Instant, since: Instant) -> Option<Instant> {
+        self.rival(now).filter(|claim| claim.heard <= since).map(|claim| claim.good_until)
+    }
+
+    /// As its heartbeats say; for people.
+    pub(super) fn claimed_role(&self, now: Instant) -> Option<Role> {
+        self.claim.filter(|claim| claim.is_fresh(now)).map(|claim| claim.role)
+    }
+
+    pub(super) fn claimed_epoch(&self) -> OwnerEpoch {
+        self.claim.map_or(OwnerEpoch(0), |claim| claim.epoch)
+    }
+}
