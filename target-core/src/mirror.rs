@@ -4,5 +4,7 @@ pub use mirror_link::group::Group;
 pub use mirror_link::ids::{Generation, OwnerEpoch, WriteSeq};
 pub use mirror_link::link::status::{AddressStatus, PeerStatus, Phase, SlotState, SlotStatus, Verdict};
 pub use mirror_link::replica::io::{Command, Done, Refusal, Standing};
-pub use mirror_link::replica::status::{Decision, GroupStatus, HeldBack, LinkState, QueueStatus, ResyncStatus, Rpo};
+pub use mirror_link::replica::status::{
+    Decision, GroupStatus, HeldBack, LinkState, QueueStatus, ResyncStatus, Rpo, VolumeRpo,
+};
 pub use mirror_link::wire::message::{DiskState, Role};

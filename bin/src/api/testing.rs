@@ -4,7 +4,7 @@ use lunmirror::api::{
     About, DiskState, GroupReport, GroupStatus, LinkState, LunStatus, PeerStatus, Phase, Role, SlotState, SlotStatus,
     Standing, Verdict, VolumeStatus,
 };
-use target_core::mirror::{AddressStatus, Generation, OwnerEpoch, QueueStatus, Rpo, WriteSeq};
+use target_core::mirror::{AddressStatus, Generation, OwnerEpoch, QueueStatus, Rpo, VolumeRpo, WriteSeq};
 use target_core::target::config::{Compression, Encryption, Mode, OnLinkLoss};
 
 pub fn about() -> About {
@@ -40,6 +40,7 @@ pub fn group() -> GroupReport {
             durable_upto: WriteSeq(990),
             decision: None,
             rpo: Rpo::default(),
+            volume_rpo: vec![VolumeRpo { volume: "db".into(), bytes: 0, seconds: 0.0 }],
             queue: QueueStatus { memory_bytes_max: 64 << 20, ..QueueStatus::default() },
             resync: None,
         },

@@ -59,7 +59,7 @@ fn title(group: &GroupReport) -> String {
     }
 }
 
-/// The Primary's counts; a Secondary's is what it would be if it were promoted.
+/// The Primary's counts; a Secondary repeats what it was told.
 fn mode(group: &GroupReport) -> String {
     let mode = word(group.status.mode);
     match group.status.role {

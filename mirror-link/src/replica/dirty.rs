@@ -23,6 +23,7 @@ struct Bits {
     capacity: BlockCount,
     /// No bit below this word is set.
     lowest: usize,
+    set: u64,
 }
 
 impl DirtyMap {
@@ -38,6 +39,7 @@ impl DirtyMap {
                     shift,
                     capacity: volume.capacity,
                     lowest: usize::MAX,
+                    set: 0,
                 }
             })
             .collect();
@@ -53,6 +55,10 @@ impl DirtyMap {
         self.set * PIECE_BYTES
     }
 
+    pub fn bytes_of(&self, volume: usize) -> u64 {
+        self.volumes[volume].set * PIECE_BYTES
+    }
+
     pub fn set(&mut self, volume: VolumeIndex, extent: Extent) {
         if extent.is_empty() {
             return;
@@ -62,7 +68,9 @@ impl DirtyMap {
         bits.lowest = bits.lowest.min((first / 64) as usize);
         for piece in first..=last {
             let (word, bit) = (&mut bits.words[(piece / 64) as usize], 1 << (piece % 64));
-            self.set += u64::from(*word & bit == 0);
+            let more = u64::from(*word & bit == 0);
+            self.set += more;
+            bits.set += more;
             *word |= bit;
         }
     }
@@ -77,6 +85,7 @@ impl DirtyMap {
                 *last = (1 << (bits.pieces % 64)) - 1;
             }
             bits.lowest = 0;
+            bits.set = bits.pieces;
             self.set += bits.pieces;
         }
     }
@@ -87,6 +96,7 @@ impl DirtyMap {
             for bits in &mut self.volumes {
                 bits.words.fill(0);
                 bits.lowest = usize::MAX;
+                bits.set = 0;
             }
         }
     }
@@ -99,10 +109,12 @@ impl DirtyMap {
         self.set = 0;
         for (bits, others) in self.volumes.iter_mut().zip(&other.volumes) {
             bits.lowest = bits.lowest.min(others.lowest);
+            bits.set = 0;
             for (word, more) in bits.words.iter_mut().zip(&others.words) {
                 *word |= more;
-                self.set += u64::from(word.count_ones());
+                bits.set += u64::from(word.count_ones());
             }
+            self.set += bits.set;
         }
         other.clear();
     }
@@ -122,6 +134,7 @@ impl DirtyMap {
             end += 1;
         }
         self.set -= end - first;
+        bits.set -= end - first;
         let lba = first << bits.shift;
         let blocks = ((end - first) << bits.shift).min(bits.capacity.0 - lba);
         let extent = Extent::new(Lba(lba), BlockCount(blocks), bits.capacity).expect("cut to the capacity");

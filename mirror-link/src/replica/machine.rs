@@ -27,6 +27,8 @@ pub struct Replica {
     pub(super) node: NodeName,
     pub(super) instance: Instance,
     pub(super) policy: Policy,
+    /// Mode and `on_link_loss` were set since the process began, here or by an owner that told so.
+    pub(super) policy_by_command: bool,
     pub(super) role: Role,
     pub(super) disk: DiskState,
     pub(super) epoch: OwnerEpoch,
@@ -135,6 +137,7 @@ impl Replica {
             node,
             instance,
             policy,
+            policy_by_command: false,
             role: record.role,
             disk,
             epoch: record.epoch,
@@ -395,7 +398,9 @@ impl Replica {
             return;
         }
         let first = self.dirty_since != Some(self.generation) || self.peer_outdated || owner.alone;
-        if !first && owner.resync.is_none() {
+        // It said so of itself before it had what was under way.
+        let is_shown = matches!(self.meeting.peer_disk, Some(DiskState::UpToDate | DiskState::Failed));
+        if !first && owner.resync.is_none() && is_shown {
             return;
         }
         owner.alone = false;

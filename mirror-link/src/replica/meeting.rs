@@ -9,7 +9,7 @@ use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
 use crate::ids::{Generation, Instance, SessionId, Slot};
-use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Role, VolumeShape};
+use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Position, Role, VolumeShape};
 
 /// What is known of the peer, and how the session with it goes.
 #[derive(Debug, Default)]
@@ -193,7 +193,8 @@ impl Replica {
             Message::Op(frame) => self.received_op(frame),
             Message::Ack(ack) => self.received_ack(now, &ack),
             Message::Position(position) => {
-                if position.epoch >= self.epoch {
+                if position.epoch >= self.epoch && self.role == Role::Secondary {
+                    self.heed(&position);
                     self.position = Some((position, now));
                 }
             }
@@ -395,8 +396,18 @@ impl Replica {
         let Some(slot) = self.meeting.any_slot() else { return };
         self.position_due = Some(now + POSITION_EVERY);
         if let Some(owner) = self.owner.as_ref().filter(|owner| owner.stream.is_some()) {
-            let position = owner.position(now);
+            let mut position = owner.position(self.policy, now);
+            position.is_by_command = self.policy_by_command;
             self.outputs.push_back(Output::Send { slot, message: Message::Position(position) });
+        }
+    }
+
+    /// What was commanded while the owner ran holds here too: after a promotion nobody would think of commanding it again.
+    fn heed(&mut self, position: &Position) {
+        if position.is_by_command {
+            self.policy.mode = position.mode;
+            self.policy.on_link_loss = position.on_link_loss;
+            self.policy_by_command = true;
         }
     }
 

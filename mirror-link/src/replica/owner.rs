@@ -62,7 +62,11 @@ pub(super) struct Owner {
     /// Passed by the cursor, and to be sent (again), ascending.
     pub(super) resend: VecDeque<u64>,
     pub(super) peer: PeerView,
+    /// When this reign began.
+    began: Instant,
     pub dirty: DirtyMap,
+    /// When the oldest write of those that the map and the resync's copies stand for may have been acknowledged.
+    pub(super) dirty_from: Option<Instant>,
     pub(super) undurable: Undurable,
     /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
     pub alone: bool,
@@ -155,13 +159,13 @@ struct Work {
 }
 
 impl Owner {
-    pub fn new(epoch: OwnerEpoch, volumes: Vec<VolumeSpec>, bounds: QueueBounds) -> Owner {
+    pub fn new(epoch: OwnerEpoch, volumes: Vec<VolumeSpec>, bounds: QueueBounds, now: Instant) -> Owner {
         let (dirty, undurable) = (DirtyMap::new(&volumes), Undurable::new(&volumes));
         Owner {
             epoch,
+            ring: Ring::new(volumes.len()),
             volumes,
             bounds,
-            ring: Ring::default(),
             slots: Slots::default(),
             after: 0,
             active: Vec::new(),
@@ -176,7 +180,9 @@ impl Owner {
             whole_from: 1,
             resend: VecDeque::new(),
             peer: PeerView::default(),
+            began: now,
             dirty,
+            dirty_from: None,
             undurable,
             alone: false,
             detached: false,
@@ -314,7 +320,7 @@ impl Owner {
         if self.detached
             && let Some((volume, range)) = work.op.place()
         {
-            self.set_dirty(volume, range);
+            self.set_dirty(volume, range, cx.now);
         }
         let ends_the_reign = work.durable && op.is_none();
         if ends_the_reign || matches!(work.op, Op::ResyncDone { .. }) {
@@ -380,7 +386,7 @@ impl Owner {
             Ok(()) => self.evaluate(cx, seq),
             Err(error) => {
                 cx.out.push_back(Output::Event(Event::LocalFailed { error }));
-                self.void(seq);
+                self.void(seq, cx.now);
                 let at = self.active.iter().position(|active| active.seq == seq);
                 self.finish(cx, at.expect("it was there"), Err(error));
             }
@@ -389,14 +395,14 @@ impl Owner {
     }
 
     /// A write that failed here may have changed some of its blocks: the peer is made like us, whatever it got of it.
-    fn void(&mut self, seq: u64) {
+    fn void(&mut self, seq: u64, now: Instant) {
         let Some(entry) = self.ring.get_mut(seq) else { return };
         let place = entry.op.place();
         if entry.slot.is_none() && entry.place == Place::Memory {
             entry.op = Op::Void;
         }
         if let Some((volume, range)) = place {
-            self.set_dirty(volume, range);
+            self.set_dirty(volume, range, now);
         }
     }
 
@@ -629,10 +635,30 @@ impl Owner {
         self.volumes[usize::from(volume.0)].block_length.bytes()
     }
 
-    pub fn set_dirty(&mut self, volume: VolumeIndex, range: Range) {
+    /// Writes there have been acknowledged since `from`, or will be.
+    pub fn set_dirty(&mut self, volume: VolumeIndex, range: Range, from: Instant) {
+        self.is_dirty_from(from);
         let capacity = self.volumes[usize::from(volume.0)].capacity;
         if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
             self.dirty.set(volume, extent);
+        }
+    }
+}
+
+impl Owner {
+    pub(super) fn is_dirty_from(&mut self, from: Instant) {
+        self.dirty_from = Some(self.dirty_from.map_or(from, |known| known.min(from)));
+    }
+
+    /// The peer may lack anything: also what was acknowledged before, but that is as long as we know of it.
+    pub(super) fn is_dirty_from_the_start(&mut self) {
+        self.is_dirty_from(self.began);
+    }
+
+    /// What the map stood for, and the copies read from it, is with the peer.
+    pub(super) fn see_clean(&mut self) {
+        if self.dirty.is_empty() && self.resync_reads == 0 && self.copies.is_empty() {
+            self.dirty_from = None;
         }
     }
 }

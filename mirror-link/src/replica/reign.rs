@@ -81,8 +81,14 @@ impl Replica {
         match command {
             Command::Promote { force } => self.promote(now, id, force),
             Command::Demote { force } => self.demote(now, id, force),
-            Command::Mode(mode) => set_policy(self, &|policy| policy.mode = mode),
-            Command::OnLinkLoss(on_link_loss) => set_policy(self, &|policy| policy.on_link_loss = on_link_loss),
+            Command::Mode(mode) => {
+                self.policy_by_command = true;
+                set_policy(self, &|policy| policy.mode = mode);
+            }
+            Command::OnLinkLoss(on_link_loss) => {
+                self.policy_by_command = true;
+                set_policy(self, &|policy| policy.on_link_loss = on_link_loss);
+            }
             Command::MaxStall(max_stall) => set_policy(self, &|policy| policy.max_stall = max_stall),
             Command::Pause | Command::Resume if self.role == Role::Secondary => {
                 self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));
@@ -263,7 +269,7 @@ impl Replica {
         self.ascends_from = None;
         self.crashed_owner = false;
         self.forget_spills();
-        let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue);
+        let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue, now);
         owner.alone = self.peer_outdated;
         self.owner = Some(owner);
         self.lend_slots();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::ids::{SLOTS_MAX, Slot, WriteSeq};
+use crate::ids::{SLOTS_MAX, Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{ODEP_MAX, Op, OpFrame};
 
 #[derive(Debug)]
@@ -28,6 +28,15 @@ pub(super) struct Entry {
     pub for_peer: bool,
     /// The host has its answer since then.
     pub answered: Option<Instant>,
+}
+
+impl Entry {
+    fn volume(&self) -> Option<VolumeIndex> {
+        match &self.op {
+            Op::Mark { volume, .. } => Some(*volume),
+            op => op.place().map(|(volume, _)| volume),
+        }
+    }
 }
 
 /// Where its payload is.
@@ -56,10 +65,16 @@ pub(super) struct Ring {
     pub spilled_bytes: u64,
     /// Answered to hosts and not applied by the peer.
     pub lag_bytes: u64,
+    /// Of which on each volume.
+    pub lag_of: Box<[u64]>,
     pub lag_writes: u64,
 }
 
 impl Ring {
+    pub fn new(volumes: usize) -> Ring {
+        Ring { lag_of: vec![0; volumes].into(), ..Ring::default() }
+    }
+
     /// The number of the next write.
     pub fn next(&self) -> u64 {
         self.base + 1 + self.entries.len() as u64
@@ -182,9 +197,10 @@ impl Ring {
         let Some(entry) = self.get_mut(seq) else { return };
         entry.answered = Some(now);
         if !entry.applied && entry.for_peer {
-            let payload = entry.payload;
+            let (payload, volume) = (entry.payload, entry.volume());
             self.lag_bytes += payload;
             self.lag_writes += 1;
+            self.lag_of(volume).into_iter().for_each(|lag| *lag += payload);
         }
     }
 
@@ -192,11 +208,7 @@ impl Ring {
     pub fn applied(&mut self, seq: u64) -> Option<Op> {
         let entry = self.get_mut(seq).filter(|entry| !entry.applied && entry.for_peer)?;
         entry.applied = true;
-        if entry.answered.is_some() {
-            let payload = entry.payload;
-            self.lag_bytes -= payload;
-            self.lag_writes -= 1;
-        }
+        self.lags_no_more(seq);
         self.release(seq)
     }
 
@@ -204,12 +216,20 @@ impl Ring {
     pub fn withdraw(&mut self, seq: u64) -> Option<Op> {
         let entry = self.get_mut(seq).filter(|entry| !entry.applied && entry.for_peer)?;
         entry.for_peer = false;
-        if entry.answered.is_some() {
-            let payload = entry.payload;
-            self.lag_bytes -= payload;
-            self.lag_writes -= 1;
-        }
+        self.lags_no_more(seq);
         self.release(seq)
+    }
+
+    fn lags_no_more(&mut self, seq: u64) {
+        let Some(entry) = self.get(seq).filter(|entry| entry.answered.is_some()) else { return };
+        let (payload, volume) = (entry.payload, entry.volume());
+        self.lag_bytes -= payload;
+        self.lag_writes -= 1;
+        self.lag_of(volume).into_iter().for_each(|lag| *lag -= payload);
+    }
+
+    fn lag_of(&mut self, volume: Option<VolumeIndex>) -> Option<&mut u64> {
+        self.lag_of.get_mut(usize::from(volume?.0))
     }
 
     /// Let those at the front go that nobody waits for.

@@ -1,14 +1,15 @@
 //! How a group stands, for people and programs.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Mode, OnLinkLoss};
+use crate::config::{Mode, OnLinkLoss, VolumeSpec};
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::replica::Replica;
 use crate::replica::io::Standing;
-use crate::wire::message::{DiskState, Role};
+use crate::wire::message::{DiskState, Position, Role};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
@@ -21,6 +22,7 @@ pub struct GroupStatus {
     /// In the session; without one, as its heartbeats say.
     pub peer_role: Option<Role>,
     pub peer_disk: Option<DiskState>,
+    /// The owner's, where it has told them.
     pub mode: Mode,
     pub on_link_loss: OnLinkLoss,
     pub paused: bool,
@@ -35,6 +37,8 @@ pub struct GroupStatus {
     pub decision: Option<Decision>,
     /// Acknowledged to hosts and not known to be with the peer.
     pub rpo: Rpo,
+    /// The same by volume, in the volumes' order: bytes of its own, seconds of the group, which has one order of writes.
+    pub volume_rpo: Vec<VolumeRpo>,
     pub queue: QueueStatus,
     pub resync: Option<ResyncStatus>,
 }
@@ -79,6 +83,13 @@ pub struct Rpo {
     pub seconds: f64,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VolumeRpo {
+    pub volume: Arc<str>,
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatus {
     pub writes: u64,
@@ -119,22 +130,39 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         durable_upto: marks.durable_upto,
         decision: replica.meeting.described(&replica.node),
         rpo: Rpo::default(),
+        volume_rpo: Vec::new(),
         queue: QueueStatus::default(),
         resync: None,
     };
     match (&replica.owner, &replica.position) {
-        (Some(owner), _) => owner.tell(&mut status, now),
+        (Some(owner), _) => owner.tell(&mut status, replica.policy, now),
         (None, Some((position, heard))) => {
             // What the owner did since it was last heard of is not known; how long ago that is, is.
             let silent =
                 if replica.meeting.is_up() { 0.0 } else { now.saturating_duration_since(*heard).as_secs_f64() };
-            status.rpo = Rpo { bytes: position.lag_bytes, seconds: position.lag_ms as f64 / 1000.0 + silent };
+            tell_rpo(&mut status, &replica.config.volumes, position, silent);
+            (status.mode, status.on_link_loss) = (position.mode, position.on_link_loss);
             status.queue.memory_bytes = replica.receiver.held_bytes();
             status.queue.memory_bytes_max = replica.config.queue.window_bytes;
         }
-        (None, None) => (),
+        (None, None) => tell_rpo(&mut status, &replica.config.volumes, &Position::default(), 0.0),
     }
     status
+}
+
+/// `silent`: seconds since the owner told it.
+pub(super) fn tell_rpo(status: &mut GroupStatus, volumes: &[VolumeSpec], position: &Position, silent: f64) {
+    let seconds = position.lag_ms as f64 / 1000.0 + silent;
+    let lag = |volume: usize| {
+        let told = position.volumes.iter().find(|(told, _)| usize::from(told.0) == volume);
+        told.map_or(0, |(_, bytes)| *bytes)
+    };
+    status.rpo = Rpo { bytes: position.lag_bytes, seconds };
+    let of = |(at, volume): (usize, &VolumeSpec)| {
+        let bytes = lag(at);
+        VolumeRpo { volume: volume.name.clone(), bytes, seconds: if bytes > 0 { seconds } else { silent } }
+    };
+    status.volume_rpo = volumes.iter().enumerate().map(of).collect();
 }
 
 fn link(replica: &Replica) -> LinkState {

@@ -13,10 +13,11 @@ use super::owner::{Context, Owner, PeerView};
 use super::planted::Fault;
 use super::receiver::misbehaved;
 use super::ring::{FRAME_COST, Place};
-use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus, Rpo};
+use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
+use crate::config::Policy;
 use crate::extent::Extent;
-use crate::ids::{Slot, WriteSeq};
+use crate::ids::{Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Position};
 
 /// An agreement to send, in one session.
@@ -44,9 +45,14 @@ impl Owner {
         self.stop();
         if !same_instance && !cx.planted.has(Fault::TrustVolatile) {
             self.undurable.lost(&mut self.dirty);
+            if !self.dirty.is_empty() {
+                // How long it had it in its cache alone is not known: a second, as a rule.
+                self.is_dirty_from(cx.now);
+            }
         }
         if everything {
             self.dirty.set_all();
+            self.is_dirty_from_the_start();
             self.undurable.clear();
         }
         let goes_on = self.goes_on_behind(marks).filter(|_| same_instance);
@@ -141,12 +147,13 @@ impl Owner {
     /// Everything that is in the ring for the peer goes into the dirty map.
     fn withdraw_all(&mut self, cx: &mut Context) {
         self.may_wait_in_vain = true;
+        let oldest = self.ring.oldest_answered().unwrap_or(cx.now);
         for seq in self.ring.base() + 1..self.ring.next() {
             let reading = self.ring.get(seq).is_some_and(|entry| entry.place == Place::Reading);
             if let Some((volume, range)) = self.ring.withdraw(seq).and_then(|op| op.place())
                 && !cx.planted.has(Fault::ClearBitEarly)
             {
-                self.set_dirty(volume, range);
+                self.set_dirty(volume, range, oldest);
             }
             if reading && let Some(entry) = self.ring.get_mut(seq) {
                 entry.place = Place::Memory;
@@ -336,6 +343,7 @@ impl Owner {
         }
         self.evaluate_all(cx);
         self.ring.trim();
+        self.see_clean();
         self.resync_on(cx);
         self.pump(cx);
         Ok(())
@@ -369,7 +377,7 @@ impl Owner {
     fn apply_failed(&mut self, cx: &mut Context, seq: WriteSeq) {
         let Some(entry) = self.ring.get(seq.0).filter(|entry| !entry.applied) else { return };
         if let Some((volume, range)) = entry.op.place() {
-            self.set_dirty(volume, range);
+            self.set_dirty(volume, range, cx.now);
         }
         cx.out.push_back(Output::Event(Event::PeerDiskFailed { seq }));
     }
@@ -428,7 +436,7 @@ impl Owner {
             }
             (Err(error), Some((volume, range))) => {
                 cx.out.push_back(Output::Event(Event::LocalFailed { error }));
-                self.set_dirty(volume, range);
+                self.set_dirty(volume, range, cx.now);
                 self.resync_retry = Some(cx.now + RESYNC_RETRY_AFTER);
                 Op::Void
             }
@@ -480,13 +488,12 @@ impl Owner {
         }
     }
 
-    pub fn tell(&self, status: &mut GroupStatus, now: Instant) {
-        let position = self.position(now);
+    pub fn tell(&self, status: &mut GroupStatus, policy: Policy, now: Instant) {
+        super::status::tell_rpo(status, &self.volumes, &self.position(policy, now), 0.0);
         status.seq = WriteSeq(self.ring.next() - 1);
         status.received_upto = WriteSeq(self.peer.received_upto);
         status.applied_upto = WriteSeq(self.peer.applied_upto);
         status.durable_upto = WriteSeq(self.peer.durable_upto);
-        status.rpo = Rpo { bytes: position.lag_bytes, seconds: position.lag_ms as f64 / 1000.0 };
         status.queue = QueueStatus {
             writes: self.ring.len() as u64,
             memory_bytes: self.ring.memory_bytes,
@@ -509,14 +516,25 @@ impl Owner {
         self.ring.lag_bytes + self.dirty.bytes()
     }
 
-    pub fn position(&self, now: Instant) -> Position {
-        let oldest = self.ring.oldest_answered().map(|oldest| now.saturating_duration_since(oldest));
+    pub fn position(&self, policy: Policy, now: Instant) -> Position {
+        let queued = self.ring.oldest_answered();
+        let oldest = queued.into_iter().chain(self.dirty_from).min();
+        let age = oldest.map(|oldest| now.saturating_duration_since(oldest));
+        let lags = (0..self.volumes.len()).map(|volume| (VolumeIndex(volume as u16), self.lag_bytes_of(volume)));
         Position {
             epoch: self.epoch,
             acknowledged: WriteSeq(self.after),
             lag_bytes: self.lag_bytes(),
-            lag_ms: oldest.map_or(0, |age| age.as_millis() as u64),
+            lag_ms: age.map_or(0, |age| age.as_millis() as u64),
+            volumes: lags.filter(|(_, bytes)| *bytes > 0).collect(),
+            mode: policy.mode,
+            on_link_loss: policy.on_link_loss,
+            is_by_command: false,
         }
+    }
+
+    fn lag_bytes_of(&self, volume: usize) -> u64 {
+        self.ring.lag_of[volume] + self.dirty.bytes_of(volume)
     }
 }
 

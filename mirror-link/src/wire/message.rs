@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::block::{Allocation, Payload};
+use crate::config::{Mode, OnLinkLoss};
 use crate::extent::{BlockCount, BlockLength, Lba};
 use crate::ids::{Generation, GroupIndex, GroupName, Instance, NodeName, OwnerEpoch, SessionId, VolumeIndex, WriteSeq};
 
@@ -207,8 +208,8 @@ pub struct Credit {
     pub bytes: u64,
 }
 
-/// How far the owner is ahead; sent with every heartbeat, so that the replica knows its RPO when the line is cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far the owner is ahead, and in which mode; sent twice a second, so that the replica knows its RPO when the line is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub epoch: OwnerEpoch,
     /// The last write acknowledged to a host.
@@ -217,6 +218,27 @@ pub struct Position {
     pub lag_bytes: u64,
     /// Age of the oldest of them.
     pub lag_ms: u64,
+    /// `lag_bytes` by volume, where there are any; at most [`VOLUMES_MAX`].
+    pub volumes: SmallVec<[(VolumeIndex, u64); 2]>,
+    pub mode: Mode,
+    pub on_link_loss: OnLinkLoss,
+    /// They were set while the owner ran: the replica is to keep to them also where its own configuration differs.
+    pub is_by_command: bool,
+}
+
+impl Default for Position {
+    fn default() -> Position {
+        Position {
+            epoch: OwnerEpoch::default(),
+            acknowledged: WriteSeq::default(),
+            lag_bytes: 0,
+            lag_ms: 0,
+            volumes: SmallVec::new(),
+            mode: Mode::Sync,
+            on_link_loss: OnLinkLoss::Degrade,
+            is_by_command: false,
+        }
+    }
 }
 
 /// More overlaps fold into `after`.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::message::*;
 use super::{FrameDecoder, FrameEncoder, Outgoing, WireError};
 use crate::block::{Allocation, Payload};
-use crate::config::Compression;
+use crate::config::{Compression, Mode, OnLinkLoss};
 use crate::extent::{BlockCount, BlockLength, Lba};
 use crate::ids::*;
 
@@ -88,10 +88,20 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(epoch, seq, after, odep, op)| OpFrame { epoch, seq, after, odep: odep.into(), op })
             .prop_map(Message::Op),
         2 => any_ack().prop_map(|ack| Message::Ack(Box::new(ack))),
-        1 => (epoch(), seq(), any::<u64>(), any::<u64>())
-            .prop_map(|(epoch, acknowledged, lag_bytes, lag_ms)| Position { epoch, acknowledged, lag_bytes, lag_ms })
-            .prop_map(Message::Position),
+        1 => any_position().prop_map(Message::Position),
     ]
+}
+
+fn any_position() -> impl Strategy<Value = Position> {
+    let volumes = vec((any::<u16>().prop_map(VolumeIndex), any::<u64>()), 0..5);
+    let mode = prop_oneof![Just(Mode::Async), Just(Mode::Memsync), Just(Mode::Sync)];
+    let on_link_loss = prop_oneof![Just(OnLinkLoss::Degrade), Just(OnLinkLoss::Hold)];
+    (epoch(), seq(), any::<(u64, u64)>(), volumes, mode, on_link_loss, any::<bool>()).prop_map(
+        |(epoch, acknowledged, (lag_bytes, lag_ms), volumes, mode, on_link_loss, is_by_command)| {
+            let volumes = volumes.into();
+            Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, is_by_command }
+        },
+    )
 }
 
 fn any_op() -> impl Strategy<Value = Op> {

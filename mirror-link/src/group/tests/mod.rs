@@ -14,3 +14,4 @@ mod lost;
 mod replaced;
 mod resync_reads;
 mod roles;
+mod told;
