@@ -119,3 +119,10 @@ fn one_seed_is_one_run() {
         assert_eq!(a, b, "seed {seed}");
     }
 }
+
+#[test]
+fn whoever_ignores_heartbeats_is_found() {
+    let (wrong, _) = play_all(0, 3000, &[Fault::IgnoreBeats], 10);
+    let found = wrong.iter().any(|(_, who, text)| who == "OneWriter" && text.contains("heartbeats"));
+    assert!(found, "not within 3000 seeds: {wrong:?}");
+}

@@ -65,18 +65,18 @@ fn a_replaced_primary_with_another_encryption_does_not_serve() {
 #[test]
 fn a_replaced_primary_behind_a_firewall_does_not_serve() {
     let mut pair = failed_over();
-    pair.line.block_tcp(true);
+    pair.line.proxied().block_tcp(true);
     pair.alpha.start();
     assert_held_back(&pair.alpha);
-    pair.line.block_tcp(false);
+    pair.line.proxied().block_tcp(false);
     assert_comes_back(&pair);
 }
 
 #[test]
 fn a_secondary_is_not_promoted_while_the_primary_is_heard() {
     let pair = Pair::established(&Setup::default());
-    pair.line.block_tcp(true);
-    pair.line.open_connections().iter().for_each(|connection| connection.kill());
+    pair.line.proxied().block_tcp(true);
+    pair.line.proxied().open_connections().iter().for_each(|connection| connection.kill());
     pair.beta.wait_for("db", "no session", |group| group["link"] == "down");
     wait_until("heartbeats say who is Primary", PATIENCE, || pair.beta.group("db")["peer_role"] == "primary");
     let refused = pair.beta.ctl(&["promote", "db"]);

@@ -187,12 +187,18 @@ impl View<'_> {
         )
     }
 
+    /// By heartbeats alone, which say nothing of its copy.
+    fn is_heard_as_primary(&self) -> bool {
+        let status = &self.group.status;
+        status.peer_role == Some(Role::Primary) && status.peer_disk.is_none()
+    }
+
     fn what_to_do(&self) -> Option<String> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
         match (status.link, status.role) {
             (LinkState::Down, _) if status.held_back.is_some() => Some(self.when_held_back()),
-            (LinkState::Down, Role::Secondary) if status.peer_role == Some(Role::Primary) => Some(format!(
+            (LinkState::Down, Role::Secondary) if self.is_heard_as_primary() => Some(format!(
                 "{peer} lives and is Primary: mend the connection; to change places, first, there: lunmirrorctl demote {name}."
             )),
             (LinkState::Paused, _) => Some(format!("To go on: lunmirrorctl resume {name}.")),

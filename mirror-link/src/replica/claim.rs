@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::io::{Event, Output, Refusal};
 use super::machine::Replica;
+use super::planted::Fault;
 use super::status::HeldBack;
 use crate::ids::{Instance, OwnerEpoch};
 use crate::wire::datagram::GroupBeat;
@@ -16,18 +17,22 @@ pub(super) struct Claim {
     pub role: Role,
     pub epoch: OwnerEpoch,
     heard: Instant,
-    /// Its process lives, as far as heartbeats can tell, until then.
-    good_until: Instant,
+    /// How long a word proves that its process lives: T1, as heartbeats have it; nothing where none ever came.
+    good_for: Duration,
 }
 
 impl Claim {
-    /// What a session says is as good as the session: it proves no life after it.
-    pub fn of(hello: &Hello, now: Instant) -> Claim {
-        Claim { role: hello.role, epoch: hello.epoch, heard: now, good_until: now }
+    pub fn of(hello: &Hello, former: Option<Claim>, now: Instant) -> Claim {
+        let good_for = former.map_or(Duration::ZERO, |former| former.good_for);
+        Claim { role: hello.role, epoch: hello.epoch, heard: now, good_for }
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
-        now < self.good_until
+        now < self.good_until()
+    }
+
+    fn good_until(&self) -> Instant {
+        self.heard + self.good_for
     }
 }
 
@@ -44,13 +49,13 @@ impl Replica {
 
     pub(super) fn received_beat(&mut self, now: Instant, instance: Instance, beat: GroupBeat, good_for: Duration) {
         // A session is with a process that a datagram under way can't know of.
-        if self.meeting.theirs().is_some_and(|theirs| theirs.instance != instance) {
+        let is_former = self.meeting.theirs().is_some_and(|theirs| theirs.instance != instance);
+        if is_former || self.planted.has(Fault::IgnoreBeats) {
             return;
         }
-        let (role, epoch, good_until) = (beat.role, beat.marks.epoch, now + good_for);
-        self.claim = Some(Claim { role, epoch, heard: now, good_until });
+        self.claim = Some(Claim { role: beat.role, epoch: beat.marks.epoch, heard: now, good_for });
         if self.held_back.is_some() {
-            self.wait_until = Some(good_until);
+            self.wait_until = Some(now + good_for);
         }
     }
 
@@ -62,7 +67,8 @@ impl Replica {
         }
         self.held_back = why;
         // Until nothing is heard any more; a Primary is believed beyond that.
-        self.wait_until = self.claim.filter(|claim| why.is_some() && claim.is_fresh(now)).map(|claim| claim.good_until);
+        self.wait_until =
+            self.claim.filter(|claim| why.is_some() && claim.is_fresh(now)).map(|claim| claim.good_until());
         why.is_some()
     }
 
@@ -89,7 +95,7 @@ impl Replica {
 
     /// The peer said that it is Primary, and not since `since`: until then it is either heard again, or dead.
     pub(super) fn rival_may_be_dead_at(&self, now: Instant, since: Instant) -> Option<Instant> {
-        self.rival(now).filter(|claim| claim.heard <= since).map(|claim| claim.good_until)
+        self.rival(now).filter(|claim| claim.heard <= since).map(|claim| claim.good_until())
     }
 
     /// As its heartbeats say; for people.

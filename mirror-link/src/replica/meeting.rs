@@ -206,7 +206,7 @@ impl Replica {
         if session.theirs.as_ref().is_some_and(|theirs| theirs.number >= hello.number) {
             return;
         }
-        self.claim = Some(Claim::of(&hello, now));
+        self.claim = Some(Claim::of(&hello, self.claim, now));
         self.meeting.peer_role = Some(hello.role);
         self.meeting.peer_disk = Some(hello.disk);
         session.theirs = Some(hello);

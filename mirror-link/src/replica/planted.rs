@@ -33,6 +33,8 @@ pub enum Fault {
     ResyncReadsThrough,
     /// A replica that restarts is believed to hold what it had applied and not made durable.
     TrustVolatile,
+    /// Heartbeats are not listened to.
+    IgnoreBeats,
 }
 
 /// The faults that are planted now.

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     /// Payload bytes of all writes of the epoch up to this one.
     pub prefix: u64,
     pub payload: u64,
+    /// Whose payload it is; of a flush, nobody's.
+    volume: Option<VolumeIndex>,
     pub place: Place,
     /// Where it was sent in this session.
     pub slot: Option<Slot>,
@@ -28,15 +30,6 @@ pub(super) struct Entry {
     pub for_peer: bool,
     /// The host has its answer since then.
     pub answered: Option<Instant>,
-}
-
-impl Entry {
-    fn volume(&self) -> Option<VolumeIndex> {
-        match &self.op {
-            Op::Mark { volume, .. } => Some(*volume),
-            op => op.place().map(|(volume, _)| volume),
-        }
-    }
 }
 
 /// Where its payload is.
@@ -100,6 +93,7 @@ impl Ring {
     ) -> u64 {
         let seq = self.next();
         let cost = op.payload_bytes() + ENTRY_COST;
+        let volume = volume_of(&op);
         self.last_prefix += payload;
         if for_peer {
             self.memory_bytes += cost;
@@ -112,6 +106,7 @@ impl Ring {
             cost,
             prefix: self.last_prefix,
             payload,
+            volume,
             place,
             slot: None,
             received: false,
@@ -197,7 +192,7 @@ impl Ring {
         let Some(entry) = self.get_mut(seq) else { return };
         entry.answered = Some(now);
         if !entry.applied && entry.for_peer {
-            let (payload, volume) = (entry.payload, entry.volume());
+            let (payload, volume) = (entry.payload, entry.volume);
             self.lag_bytes += payload;
             self.lag_writes += 1;
             self.lag_of(volume).into_iter().for_each(|lag| *lag += payload);
@@ -222,7 +217,7 @@ impl Ring {
 
     fn lags_no_more(&mut self, seq: u64) {
         let Some(entry) = self.get(seq).filter(|entry| entry.answered.is_some()) else { return };
-        let (payload, volume) = (entry.payload, entry.volume());
+        let (payload, volume) = (entry.payload, entry.volume);
         self.lag_bytes -= payload;
         self.lag_writes -= 1;
         self.lag_of(volume).into_iter().for_each(|lag| *lag -= payload);
@@ -252,6 +247,13 @@ impl Ring {
     pub fn frame(&self, epoch: crate::ids::OwnerEpoch, seq: u64) -> Option<OpFrame> {
         let entry = self.get(seq)?;
         Some(OpFrame { epoch, seq: WriteSeq(seq), after: entry.after, odep: entry.odep.clone(), op: entry.op.clone() })
+    }
+}
+
+fn volume_of(op: &Op) -> Option<VolumeIndex> {
+    match op {
+        Op::Mark { volume, .. } => Some(*volume),
+        op => op.place().map(|(volume, _)| volume),
     }
 }
 

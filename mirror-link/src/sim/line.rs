@@ -12,7 +12,7 @@ use super::world::{Event, World};
 use crate::ids::{Instance, SessionId, Slot};
 use crate::replica::io::Input;
 use crate::wire::datagram::{GroupBeat, GroupTag};
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Role};
 
 impl World {
     /// Dial, if there is somebody to be reached and nobody does already.
@@ -276,7 +276,11 @@ impl World {
 
     pub(super) fn heard(&mut self, to: usize, peer: Instance, beat: GroupBeat) {
         if self.net.cut_since[to].is_none() && self.nodes[to].process.is_some() {
-            let good_for = Duration::from_micros(self.scenario.detection);
+            let (now, good_for) = (self.now, self.scenario.detection);
+            let rival = &mut self.nodes[to].rival;
+            let since = rival.filter(|(_, last)| now < last + good_for).map_or(now, |(since, _)| since);
+            *rival = (beat.role == Role::Primary).then_some((since, now));
+            let good_for = Duration::from_micros(good_for);
             self.turn(to, vec![Input::Beat { peer, beat, good_for }]);
         }
     }

@@ -89,6 +89,10 @@ pub struct Node {
     pub whole: Moment,
     /// What it last said of its copy as a replica.
     pub copy: Option<DiskState>,
+    /// Since when its process has been told by heartbeats, none of them missing for long, that the other is Primary; and the last.
+    pub rival: Option<(Time, Time)>,
+    /// An operator promoted its process with force.
+    pub is_overruled: bool,
     /// When it last was Primary with a copy that, as a replica, it had said to be no good.
     pub forced: Moment,
     /// When the operator last removed its record.
@@ -107,6 +111,8 @@ impl Node {
             lost_power: Moment(0),
             whole: Moment(0),
             copy: None,
+            rival: None,
+            is_overruled: false,
             forced: Moment(0),
             removed: Moment(0),
         }

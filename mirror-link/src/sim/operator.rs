@@ -28,6 +28,7 @@ impl World {
             return;
         }
         self.operator.last_command += 1;
+        self.nodes[node].is_overruled |= matches!(command, Command::Promote { force: true });
         let id = CommandId(self.operator.last_command);
         let since = self.now;
         self.note(&[8, id.0], |_| format!("the operator tells {} {id:?}: {command:?}", NAMES[node]));

@@ -358,6 +358,7 @@ impl World {
         let at = &mut self.nodes[node];
         at.incarnation += 1;
         at.spill = Default::default();
+        (at.rival, at.is_overruled) = (None, false);
         at.process = Some(Process::new(replica, instance, now));
         self.turn(node, Vec::new());
         self.connect();

@@ -24,6 +24,7 @@ impl World {
         self.process(node).reign = Some(reign);
         self.note(&[10, node as u64, epoch.0], |_| format!("{} begins reign {reign} in epoch {epoch}", NAMES[node]));
         self.check_epoch(reign);
+        self.check_rival(node);
         self.history.reigns[reign].sound = sound;
         if !sound {
             return self.forgive(former.1);

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use crate::replica::io::{LocalAction, Standing};
+use crate::sim::Time;
 use crate::sim::disk::{ZEROES, stamps};
 use crate::sim::history::{Reign, ReignIndex};
 use crate::sim::scenario::NAMES;
@@ -18,6 +19,19 @@ impl World {
             stamps(data).into_iter().find(|&stamp| stamp == ZEROES || self.history.write(stamp).reign != reign);
         if let Some(stamp) = foreign {
             let text = format!("{} reigns and writes {stamp} of another reign at {extent}", NAMES[node]);
+            self.violate(Checker::OneWriter, text);
+        }
+    }
+
+    /// Nobody begins to serve out of reach of an owner whose heartbeats come, unless an operator insists.
+    pub(super) fn check_rival(&mut self, node: usize) {
+        let at = &self.nodes[node];
+        let out_of_reach = at.process.as_ref().is_some_and(|process| process.session.is_none());
+        let heard = at.rival.filter(|(_, last)| self.now < last + self.scenario.detection);
+        // A record takes its time; what was decided before the first of them came is nobody's fault.
+        let long_since = heard.is_some_and(|(since, _)| self.now > since + self.scenario.store.high + DECISION);
+        if out_of_reach && long_since && !at.is_overruled {
+            let text = format!("{} serves while heartbeats say that {} is Primary", NAMES[node], NAMES[1 - node]);
             self.violate(Checker::OneWriter, text);
         }
     }
@@ -49,3 +63,6 @@ impl World {
         }
     }
 }
+
+/// From the last look at things to the record of what follows.
+const DECISION: Time = 300_000;
