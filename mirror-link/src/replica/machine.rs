@@ -291,6 +291,12 @@ impl Replica {
         self.planted.plant(fault);
     }
 
+    /// Few writes spread over the slots as many do: from so many bytes under way on.
+    #[cfg(feature = "sim")]
+    pub fn spread_from(&mut self, bytes: u64) {
+        self.planted.spread_bytes = Some(bytes);
+    }
+
     pub(super) fn serving(&self) -> bool {
         self.owner.is_some() && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
     }

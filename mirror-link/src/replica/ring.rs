@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::planted::Planted;
 use crate::ids::{SLOTS_MAX, Slot, WriteSeq};
 use crate::wire::message::{ODEP_MAX, Op, OpFrame};
 
@@ -271,10 +272,10 @@ impl Slots {
     }
 
     /// For that many bytes. Few writes stay on one slot, where one system call takes them all; many spread.
-    pub fn choose(&mut self, bytes: u64) -> Option<Slot> {
+    pub fn choose(&mut self, bytes: u64, planted: &Planted) -> Option<Slot> {
         let current = self.any()?;
         self.current = current;
-        if self.in_flight[usize::from(current.0)] >= SPREAD_BYTES {
+        if self.in_flight[usize::from(current.0)] >= planted.spread_bytes().unwrap_or(SPREAD_BYTES) {
             let least = (0..SLOTS_MAX as u8)
                 .map(Slot)
                 .filter(|slot| self.is_up(*slot))

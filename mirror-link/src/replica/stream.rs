@@ -196,7 +196,7 @@ impl Owner {
         if matches!(entry.place, Place::Spilled | Place::Fetching | Place::Spilling) {
             return false;
         }
-        let Some(slot) = self.slots.choose(entry.payload + FRAME_COST) else { return false };
+        let Some(slot) = self.slots.choose(entry.payload + FRAME_COST, cx.planted) else { return false };
         let Some(frame) = self.ring.frame(self.epoch, seq) else { return true };
         if let Some(entry) = self.ring.get_mut(seq) {
             entry.slot = Some(slot);

@@ -13,7 +13,9 @@
 //! Absent on purpose: sockets, files, clocks, randomness, threads. One seed is one run, to the last output.
 
 mod checkers;
+mod choices;
 mod disk;
+mod exhaustive;
 mod history;
 mod hosts;
 mod line;
@@ -29,6 +31,7 @@ mod turn;
 mod world;
 
 pub use checkers::{Checker, Violation};
+pub use exhaustive::{Explored, Plan, explore};
 pub use rng::Rng;
 pub use scenario::{Scenario, Trouble};
 pub use world::{Report, World};

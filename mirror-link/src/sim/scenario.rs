@@ -29,6 +29,8 @@ pub enum Trouble {
     PowerLoss,
     /// The owner dies or is cut off; the other is promoted; later they meet again.
     Failover,
+    /// Connections fall silent, and the owner is lost before it is noticed.
+    Fading,
     /// The other is promoted while the owner is merely out of reach.
     MistakenPromotion,
     /// Demote here, promote there.
@@ -50,6 +52,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble::RestartReplica,
     Trouble::PowerLoss,
     Trouble::Failover,
+    Trouble::Fading,
     Trouble::MistakenPromotion,
     Trouble::Switchover,
     Trouble::ChangeMode,
@@ -77,6 +80,8 @@ pub struct Scenario {
     pub policy: Policy,
     pub queue: QueueBounds,
     pub slots: u8,
+    /// Bytes under way on a slot from which on others are taken.
+    pub spread: u64,
     pub line: Delay,
     /// T1: silence for so long is a dead link.
     pub detection: Time,
@@ -129,6 +134,8 @@ impl Scenario {
             policy: draw_policy(rng),
             queue: draw_queue(rng),
             slots: rng.between(1, 4) as u8,
+            // As it is it takes more than hosts here ever have under way.
+            spread: rng.pick(&[1, 2_000, 256 << 10]),
             line: Delay { low: 50, high: rng.pick(&slow) },
             detection: rng.between(300, 1500) * 1000,
             reconnect: Delay { low: 1000, high: rng.pick(&[20_000, 300_000, 2_000_000]) },
