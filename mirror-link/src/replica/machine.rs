@@ -20,7 +20,7 @@ use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
 ///
 /// After each `handle` or `handle_timeout` drain `poll_output`; when a turn's inputs are through, call `end_turn` and drain
 /// again; then sleep until `poll_timeout`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(super) config: GroupConfig,
     pub(super) node: NodeName,
@@ -73,7 +73,7 @@ pub struct Replica {
 }
 
 /// What follows when a record is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Then {
     Nothing,
     /// The new epoch holds: serve.

@@ -11,7 +11,7 @@ use crate::ids::{Generation, Instance, SessionId, Slot};
 use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Role, VolumeShape};
 
 /// What is known of the peer, and how the session with it goes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Meeting {
     session: Option<Session>,
     /// Counts our Hellos, over all sessions.
@@ -23,7 +23,7 @@ pub(super) struct Meeting {
     pub peer_disk: Option<DiskState>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     id: SessionId,
     peer: Instance,

@@ -57,7 +57,7 @@ impl Fault {
 }
 
 /// What is planted now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Planted {
     #[cfg(feature = "sim")]
     faults: Vec<Fault>,

@@ -20,7 +20,7 @@ use crate::extent::Extent;
 use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Credit, FAILED_MAX, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Receiver {
     epoch: OwnerEpoch,
     begin: Option<Begin>,
@@ -53,7 +53,7 @@ pub(super) struct Receiver {
     twice: Vec<(WriteSeq, Op)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     after: u64,
     odep: SmallVec<[WriteSeq; 4]>,

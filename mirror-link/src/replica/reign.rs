@@ -19,7 +19,7 @@ use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::wire::message::{DiskState, Role};
 
 /// A command that takes its time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     /// `None`: nobody asked, it is the start.
     id: Option<CommandId>,

@@ -9,7 +9,7 @@ use super::planted::Planted;
 use crate::ids::{SLOTS_MAX, Slot, WriteSeq};
 use crate::wire::message::{ODEP_MAX, Op, OpFrame};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub after: WriteSeq,
     pub odep: SmallVec<[WriteSeq; ODEP_MAX]>,
@@ -45,7 +45,7 @@ pub(super) enum Place {
 /// What an entry itself costs in memory, about.
 pub(super) const ENTRY_COST: u64 = 256;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
     /// Every write up to this one has left.
@@ -237,7 +237,7 @@ impl Ring {
 }
 
 /// The slots of the session as one group sees them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
     up: u64,
     current: Slot,

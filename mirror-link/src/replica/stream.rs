@@ -20,7 +20,7 @@ use crate::ids::{Slot, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Position};
 
 /// An agreement to send, in one session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub begin: Begin,
     /// The peer has answered the Begin: there is credit.

@@ -122,7 +122,7 @@ pub struct Reign {
     pub rpo: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     moment: u64,
     /// `writes[stamp - 1]`.

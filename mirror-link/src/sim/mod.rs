@@ -13,7 +13,6 @@
 //! Absent on purpose: sockets, files, clocks, randomness, threads. One seed is one run, to the last output.
 
 mod checkers;
-mod choices;
 mod disk;
 mod exhaustive;
 mod history;

@@ -129,7 +129,7 @@ impl Scenario {
         }
         let slow = [1_000, 10_000, 100_000];
         let host_count = rng.between(1, 3);
-        Scenario {
+        let mut scenario = Scenario {
             volumes: (0..rng.between(1, 2)).map(|_| rng.pick(&[96, 300, 500])).collect(),
             policy: draw_policy(rng),
             queue: draw_queue(rng),
@@ -149,7 +149,20 @@ impl Scenario {
             trouble_every: Delay { low: 1000, high: rng.pick(&[100_000, 500_000, 2_000_000]) },
             length: rng.between(1, 5) * 1_000_000,
             faults: Vec::new(),
+        };
+        if rng.permille(150) {
+            scenario.spread_thin(rng);
         }
+        scenario
+    }
+
+    /// Much under way on many slots, ahead of what is acknowledged, when the owner is lost.
+    fn spread_thin(&mut self, rng: &mut Rng) {
+        self.policy.mode = Mode::Async;
+        (self.slots, self.spread) = (rng.between(2, 4) as u8, 1);
+        self.troubles = vec![Trouble::Fading, Trouble::Failover, Trouble::StallSlot];
+        self.trouble_every.high = 500_000;
+        self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
     }
 
     pub fn group(&self, node: usize) -> GroupConfig {

@@ -8,19 +8,19 @@
 //!                  └───────────────────────────────────────► healed ─► at rest: both alike
 //! ```
 //!
-//! A state that was seen before is not gone on from: what follows from it has been tried. What the owner does after a cut is
-//! always the same, for the replica hears no more of it.
+//! From a state that was seen before nothing is tried again. What the owner does after a cut is always the same, for the
+//! replica hears no more of it.
 
 mod pair;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::pair::{Pair, SLOTS};
 use super::checkers::{Checker, Violation, closed_under_some};
-use super::choices::Choices;
 use super::disk::{BLOCK, Place, Stamp};
 use super::history::{Outcome, Promise};
+use super::rng::mix;
 use super::scenario::NAMES;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::BlockCount;
@@ -37,6 +37,8 @@ pub struct Plan {
     pub after: [Option<usize>; WRITES],
     /// Of each write: its first block, and how many.
     pub at: [(usize, usize); WRITES],
+    /// A slot may be lost, before the line is or instead.
+    pub loses_slot: bool,
 }
 
 const WRITES: usize = 3;
@@ -64,20 +66,20 @@ enum Step {
     /// The owner finds that slot lost; what it sent may still arrive.
     LoseSlot(usize),
     /// The replica finds it lost too.
-    SlotIsLost,
+    SlotIsLost(usize),
     Cut,
     Rest,
     Promote,
-    /// The nodes meet again; of each slot, first what the former session still had under way.
+    /// The nodes meet again.
     Meet(Late),
 }
 
-/// The order in which frames of a former session arrive.
+/// What a former session still brings: frames of which slot first.
 #[derive(Clone, Copy, Debug)]
 enum Late {
-    Lost,
-    ByFirstSlot,
-    ByLastSlot,
+    Nothing,
+    FirstSlot,
+    LastSlot,
 }
 
 impl Plan {
@@ -116,94 +118,162 @@ impl Plan {
 
 /// Every schedule of the plan, until one goes wrong.
 pub fn explore(plan: Plan, faults: &[Fault], base: Instant) -> Explored {
-    let (mut choices, mut seen, mut schedules) = (Choices::default(), BTreeSet::new(), 0);
-    loop {
-        let pair = Pair::new(plan.configs(), faults, base);
-        let mut run =
-            Run { pair, plan, choices: &mut choices, seen: &mut seen, issued: 0, lost: None, steps: Vec::new() };
-        run.begin();
-        let ended = run.together();
-        schedules += u64::from(ended.is_some());
-        let (violation, steps) = (run.pair.violation.take(), format!("{plan:?}: {:?}", run.steps));
-        let violation = violation.map(|violation| (violation, steps));
-        if violation.is_some() || !choices.begin_next() {
-            return Explored { schedules, states: seen.len(), violation };
+    let mut run = Run { pair: Pair::new(plan.configs(), faults, base), plan, issued: 0, lost: None, steps: Vec::new() };
+    // The replica becomes a copy of the owner.
+    run.pair.connect();
+    run.settle();
+    assert_eq!(run.pair.together(), Some(OWNER), "the pair is one: {:?}", run.pair.status(OWNER));
+    let mut search = Search { seen: HashSet::new(), schedules: 0, violation: None };
+    search.together(run);
+    Explored { schedules: search.schedules, states: search.seen.len(), violation: search.violation }
+}
+
+struct Search {
+    seen: HashSet<u64>,
+    schedules: u64,
+    violation: Option<(Violation, String)>,
+}
+
+impl Search {
+    /// Go on from there in every way there is.
+    fn together(&mut self, mut run: Run) {
+        run.issue();
+        run.check_closed();
+        if self.is_over(&mut run) || !self.seen.insert(run.digest_together()) {
+            return;
         }
+        for step in run.steps_together() {
+            let mut next = run.after(step);
+            match step {
+                Step::Deliver { to, slot } => next.pair.deliver(to, slot),
+                Step::Done { node, at } => next.pair.done(node, at),
+                Step::LoseSlot(slot) => {
+                    next.lost = Some((slot, true));
+                    next.pair.slot_down(OWNER, slot);
+                }
+                Step::SlotIsLost(slot) => {
+                    next.lost = Some((slot, false));
+                    next.pair.slot_down(REPLICA, slot);
+                }
+                Step::Cut => {
+                    self.cut(next);
+                    continue;
+                }
+                Step::Rest => {
+                    next.check_rest();
+                    self.ends(next);
+                    continue;
+                }
+                Step::Promote | Step::Meet(_) => unreachable!("only apart"),
+            }
+            self.together(next);
+        }
+    }
+
+    /// The line is cut, and both notice.
+    fn cut(&mut self, mut run: Run) {
+        // Nothing comes back to the owner.
+        run.pair.wires[OWNER].iter_mut().for_each(VecDeque::clear);
+        run.pair.finish(OWNER);
+        run.pair.session_down(OWNER);
+        run.pair.session_down(REPLICA);
+        if self.seen.insert(mix(run.pair.digest(&[OWNER, REPLICA]) ^ 2)) {
+            for late in run.lates() {
+                let mut next = run.after(Step::Meet(late));
+                next.meet(late);
+                next.check_rest();
+                self.ends(next);
+            }
+        }
+        self.apart(run, false);
+    }
+
+    fn apart(&mut self, mut run: Run, promoted: bool) {
+        run.check_closed();
+        // The owner will give way, whatever it has.
+        if self.is_over(&mut run) || !self.seen.insert(mix(run.pair.digest(&[REPLICA]) ^ u64::from(promoted))) {
+            return;
+        }
+        if run.pair.nodes[REPLICA].reign.is_some() {
+            run.check_promises();
+            for late in run.lates() {
+                let mut next = run.after(Step::Meet(late));
+                next.rule(late);
+                self.ends(next);
+            }
+            return;
+        }
+        let steps = run.steps_of(REPLICA);
+        if promoted && steps.is_empty() {
+            let text = format!("the promotion comes to nothing: {:?}", run.pair.status(REPLICA));
+            run.pair.violate(Checker::Answers, text);
+            return self.ends(run);
+        }
+        for step in steps {
+            let mut next = run.after(step);
+            next.take_done(step);
+            self.apart(next, promoted);
+        }
+        if !promoted {
+            let mut next = run.after(Step::Promote);
+            next.pair.command(REPLICA, Command::Promote { force: false });
+            if let Some(Err(refusal)) = next.pair.last_answer(REPLICA) {
+                let text = format!("a copy that follows may not be promoted: {refusal}");
+                next.pair.violate(Checker::Answers, text);
+            }
+            self.apart(next, true);
+        }
+    }
+
+    fn ends(&mut self, mut run: Run) {
+        self.schedules += 1;
+        self.is_over(&mut run);
+    }
+
+    /// Something is wrong, here or elsewhere.
+    fn is_over(&mut self, run: &mut Run) -> bool {
+        if let Some(violation) = run.pair.violation.take() {
+            self.violation.get_or_insert((violation, format!("{:?}: {:?}", run.plan, run.steps)));
+        }
+        self.violation.is_some()
     }
 }
 
-struct Run<'a> {
+#[derive(Clone)]
+struct Run {
     pair: Pair,
     plan: Plan,
-    choices: &'a mut Choices,
-    seen: &'a mut BTreeSet<u64>,
     issued: usize,
     /// The slot that the owner has lost, and that the replica does not know of it.
     lost: Option<(usize, bool)>,
     steps: Vec<Step>,
 }
 
-/// The run was ended, by a violation or by its schedule's end; `None` instead: from here on all has been tried.
-struct Ended;
-
-impl Run<'_> {
-    /// The replica becomes a copy of the owner.
-    fn begin(&mut self) {
-        self.pair.connect();
-        self.settle();
-        assert_eq!(self.pair.together(), Some(OWNER), "the pair is one: {:?}", self.pair.status(OWNER));
+impl Run {
+    /// Another one like it, which takes that step.
+    fn after(&self, step: Step) -> Run {
+        let mut next = self.clone();
+        next.steps.push(step);
+        next
     }
 
-    /// Chance has it: one of these.
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.choices.pick(from.len())]
+    fn digest_together(&mut self) -> u64 {
+        let lost = self.lost.map_or(0, |(slot, untold)| 1 + 2 * slot as u64 + u64::from(untold));
+        mix(self.pair.digest(&[OWNER, REPLICA]) ^ lost << 8)
     }
 
-    fn is_known(&mut self, phase: u64) -> bool {
-        // A violation ends the run before anybody asks.
-        self.choices.is_new() && !self.seen.insert(self.pair.key() ^ phase)
+    fn take_done(&mut self, step: Step) {
+        if let Step::Done { node, at } = step {
+            self.pair.done(node, at);
+        }
     }
 
-    fn step(&mut self, from: &[Step]) -> Step {
-        let step = self.pick(from);
-        self.steps.push(step);
-        step
-    }
-
-    fn together(&mut self) -> Option<Ended> {
-        loop {
-            self.issue();
-            self.check_closed();
-            if self.pair.violation.is_some() {
-                return Some(Ended);
-            }
-            let lost = match self.lost {
-                None => 0,
-                Some((slot, untold)) => 2 + 2 * slot as u64 + u64::from(untold),
-            };
-            if self.is_known(lost) {
-                return None;
-            }
-            let step = self.steps_together();
-            match self.step(&step) {
-                Step::Deliver { to, slot } => self.pair.deliver(to, slot),
-                Step::Done { node, at } => self.pair.done(node, at),
-                Step::LoseSlot(slot) => {
-                    self.lost = Some((slot, true));
-                    self.pair.slot_down(OWNER, slot);
-                }
-                Step::SlotIsLost => {
-                    let (slot, _) = self.lost.expect("the owner has lost one");
-                    self.lost = Some((slot, false));
-                    self.pair.slot_down(REPLICA, slot);
-                }
-                Step::Cut => return self.apart(),
-                Step::Rest => {
-                    self.check_rest();
-                    return Some(Ended);
-                }
-                Step::Promote | Step::Meet(_) => unreachable!("only apart"),
-            }
+    /// In which orders the replica may get what is still under way to it.
+    fn lates(&self) -> Vec<Late> {
+        match self.pair.wires[REPLICA].each_ref().map(VecDeque::is_empty) {
+            [true, true] => vec![Late::Nothing],
+            [false, false] => vec![Late::FirstSlot, Late::LastSlot],
+            _ => vec![Late::FirstSlot],
         }
     }
 
@@ -218,7 +288,7 @@ impl Run<'_> {
         match self.lost {
             None if steps.is_empty() => (),
             None => steps.extend((0..SLOTS).map(Step::LoseSlot)),
-            Some((_, true)) => steps.push(Step::SlotIsLost),
+            Some((slot, true)) => steps.push(Step::SlotIsLost(slot)),
             Some((_, false)) => (),
         }
         let is_over = steps.is_empty();
@@ -248,69 +318,15 @@ impl Run<'_> {
         }
     }
 
-    fn apart(&mut self) -> Option<Ended> {
-        // Nothing comes back to the owner.
-        self.pair.wires[OWNER].iter_mut().for_each(VecDeque::clear);
-        self.pair.finish(OWNER);
-        self.pair.session_down(OWNER);
-        self.pair.session_down(REPLICA);
-        let mut promoted = false;
-        loop {
-            self.check_closed();
-            if self.pair.violation.is_some() {
-                return Some(Ended);
-            }
-            if self.pair.nodes[REPLICA].reign.is_some() {
-                self.check_promises();
-                let late = self.pick(&[Late::Lost, Late::ByFirstSlot, Late::ByLastSlot]);
-                self.steps.push(Step::Meet(late));
-                self.rule(late);
-                return Some(Ended);
-            }
-            if self.is_known(10 + u64::from(promoted)) {
-                return None;
-            }
-            let mut steps = self.steps_of(REPLICA);
-            if !promoted {
-                steps.extend([Step::Promote, Step::Meet(Late::Lost), Step::Meet(Late::ByFirstSlot)]);
-            }
-            if steps.is_empty() {
-                let status = self.pair.status(REPLICA);
-                self.pair.violate(Checker::Answers, format!("the promotion comes to nothing: {status:?}"));
-                return Some(Ended);
-            }
-            match self.step(&steps) {
-                Step::Done { node, at } => self.pair.done(node, at),
-                Step::Promote => {
-                    promoted = true;
-                    self.pair.command(REPLICA, Command::Promote { force: false });
-                    if let Some(Err(refusal)) = self.pair.last_answer(REPLICA) {
-                        let text = format!("a copy that follows may not be promoted: {refusal}");
-                        self.pair.violate(Checker::Answers, text);
-                    }
-                }
-                Step::Meet(late) => {
-                    self.meet(late);
-                    self.check_rest();
-                    return Some(Ended);
-                }
-                _ => unreachable!("only together"),
-            }
-        }
-    }
-
     /// The line heals, and a session is made.
     fn meet(&mut self, late: Late) {
         let wires = std::mem::take(&mut self.pair.wires[REPLICA]);
         self.pair.connect();
-        let by_slot = |wires: [VecDeque<Message>; SLOTS]| wires.into_iter().flatten();
+        let [first, last] = wires;
         let late: Vec<Message> = match late {
-            Late::Lost => Vec::new(),
-            Late::ByFirstSlot => by_slot(wires).collect(),
-            Late::ByLastSlot => {
-                let [first, last] = wires;
-                by_slot([last, first]).collect()
-            }
+            Late::Nothing => Vec::new(),
+            Late::FirstSlot => first.into_iter().chain(last).collect(),
+            Late::LastSlot => last.into_iter().chain(first).collect(),
         };
         for message in late {
             self.pair.deliver_late(REPLICA, message);

@@ -1,7 +1,7 @@
 //! Two replicas whose every step is somebody else's choice: nothing is delivered, written or timed until told.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::time::Instant;
 
 use crate::block::Durability;
@@ -22,7 +22,7 @@ use crate::wire::message::Message;
 
 pub const SLOTS: usize = 2;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     pub replica: Replica,
     pub image: Image,
@@ -35,14 +35,14 @@ pub struct Node {
 }
 
 /// A local write that has not ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Running {
     io: LocalIo,
     at: Place,
     stamps: Vec<Stamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pair {
     pub nodes: [Node; 2],
     /// By the side that receives, and slot.
@@ -52,6 +52,8 @@ pub struct Pair {
     pub violation: Option<Violation>,
     now: Instant,
     last_op: u64,
+    /// Of each node: one number for all that it is, while that is known.
+    digests: [Option<u64>; 2],
 }
 
 impl Pair {
@@ -83,6 +85,7 @@ impl Pair {
             violation: None,
             now,
             last_op: 0,
+            digests: [None; 2],
         };
         (0..2).for_each(|node| pair.turn(node, None));
         pair
@@ -202,19 +205,25 @@ impl Pair {
         self.violation.get_or_insert(Violation { checker, text });
     }
 
-    /// One number for all that the future depends on.
-    pub fn key(&self) -> u64 {
-        let mut hasher = Hasher(0);
+    /// One number for all that the future of these nodes depends on.
+    pub fn digest(&mut self, nodes: &[usize]) -> u64 {
+        let mut hash = digest(&self.wires);
+        for &node in nodes {
+            let of_node = *self.digests[node].get_or_insert_with(|| digest(&self.nodes[node]));
+            hash = mix(hash ^ of_node);
+        }
         let writes = &self.history.writes;
-        let facts = writes.iter().map(|write| (write.outcome, write.promise));
-        let orders = writes.iter().flat_map(|w| writes.iter().map(|u| w.ended < u.issued));
-        hasher.add(&(&self.nodes, &self.wires, facts.collect::<Vec<_>>(), orders.collect::<Vec<_>>()));
-        hasher.0
+        for w in writes {
+            hash = mix(hash ^ w.promise as u64 ^ u64::from(w.outcome == Outcome::Good) << 8);
+            hash = writes.iter().fold(hash, |hash, u| mix(hash ^ u64::from(w.ended < u.issued)));
+        }
+        hash
     }
 
     // Driving a replica.
 
     fn turn(&mut self, node: usize, input: Option<Input>) {
+        self.digests[node] = None;
         let mut inputs: VecDeque<Input> = input.into_iter().collect();
         loop {
             let ended = inputs.is_empty();
@@ -236,7 +245,7 @@ impl Pair {
     fn output(&mut self, node: usize, output: Output) -> Option<Input> {
         match output {
             Output::Local { io, action } => return self.local(node, io, action),
-            Output::Send { slot, message } => self.wires[1 - node][usize::from(slot.0)].push_back(message),
+            Output::Send { slot, message } => self.send(1 - node, slot, message),
             Output::Store { write, record } => {
                 self.nodes[node].record = Some(*record);
                 return Some(Input::Stored { write, result: Ok(()) });
@@ -258,6 +267,16 @@ impl Pair {
             Output::Marked { .. } | Output::Event(_) => (),
         }
         None
+    }
+
+    /// An acknowledgement right behind another says all that the other does; between the two the sender heard nothing, so
+    /// that whatever the receiver did on the first alone it could also have done before the second was made.
+    fn send(&mut self, to: usize, slot: Slot, message: Message) {
+        let wire = &mut self.wires[to][usize::from(slot.0)];
+        if matches!((wire.back(), &message), (Some(Message::Ack(_)), Message::Ack(_))) {
+            wire.pop_back();
+        }
+        wire.push_back(message);
     }
 
     fn local(&mut self, node: usize, io: LocalIo, action: LocalAction) -> Option<Input> {
@@ -312,21 +331,13 @@ impl Pair {
     }
 }
 
-struct Hasher(u64);
-
-impl Hasher {
-    fn add(&mut self, what: &impl Debug) {
-        write!(self, "{what:?}").expect("a hasher takes everything");
-    }
+/// Of everything there is to be seen.
+fn digest(what: &impl Debug) -> u64 {
+    let text = format!("{what:?}");
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let last = rest.iter().fold(text.len() as u64, |last, &byte| last << 8 | u64::from(byte));
+    words.iter().fold(mix(last), |hash, &word| (hash ^ u64::from_le_bytes(word)).wrapping_mul(PRIME).rotate_left(29))
 }
 
-impl std::fmt::Write for Hasher {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        for piece in text.as_bytes().chunks(8) {
-            let mut word = [0; 8];
-            word[..piece.len()].copy_from_slice(piece);
-            self.0 = mix(self.0 ^ u64::from_le_bytes(word)).wrapping_add(piece.len() as u64);
-        }
-        Ok(())
-    }
-}
+/// Odd, and its bits without a pattern.
+const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
