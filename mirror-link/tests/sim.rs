@@ -82,7 +82,7 @@ fn seeds_find_nothing_wrong() {
     for (seed, who, what) in &wrong {
         println!("seed {seed}: {who}: {}", what.lines().next().unwrap_or_default());
         println!(
-            "  replay: SIM_SEED={seed} cargo test --release -p mirror-link --features sim --test sim seeds -- --nocapture"
+            "  replay: SIM_SEED={seed} cargo test --profile optimized -p mirror-link --features sim --test sim seeds -- --nocapture"
         );
         *by_checker.entry(who.as_str()).or_insert(0) += 1;
     }
@@ -177,9 +177,6 @@ fn explore_all(faults: &[Fault]) -> (u64, usize, Option<(String, String)>) {
             let mut sum = sum.lock().unwrap();
             match explored {
                 Ok(Explored { schedules, states, violation }) => {
-                    if std::env::var_os("SIM_PLANS").is_some() {
-                        println!("{plan:?} {schedules} {states}");
-                    }
                     (sum.0, sum.1) = (sum.0 + schedules, sum.1 + states);
                     if let Some((found, steps)) = violation {
                         sum.2 = Some((format!("{:?}", found.checker), format!("{}\n  {steps}", found.text)));

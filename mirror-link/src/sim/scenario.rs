@@ -163,6 +163,10 @@ impl Scenario {
         self.troubles = vec![Trouble::Fading, Trouble::Failover, Trouble::StallSlot];
         self.trouble_every.high = 500_000;
         self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
+        for habits in &mut self.hosts {
+            habits.depth = habits.depth.max(4);
+            habits.think.high = 2_000;
+        }
     }
 
     pub fn group(&self, node: usize) -> GroupConfig {

@@ -168,7 +168,7 @@ impl World {
                 self.net.sessions[session].slot(Slot(slot)).stall(1 - owner, silent);
             }
         }
-        let gone = self.rng.skewed(1000, self.scenario.detection);
+        let gone = self.rng.between(20_000, self.scenario.detection);
         self.after(gone, Event::Follows(Trouble::Failover));
     }
 

@@ -14,6 +14,7 @@
 mod pair;
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use self::pair::{Pair, SLOTS};
@@ -52,7 +53,7 @@ pub struct Explored {
     pub violation: Option<(Violation, String)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Step {
     Deliver {
         to: usize,
@@ -82,6 +83,21 @@ enum Late {
     LastSlot,
 }
 
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Deliver { to, slot } => write!(f, "{} hears slot {slot}", NAMES[*to]),
+            Step::Done { node, at } => write!(f, "{} writes #{at}", NAMES[*node]),
+            Step::LoseSlot(slot) => write!(f, "{} loses slot {slot}", NAMES[OWNER]),
+            Step::SlotIsLost(slot) => write!(f, "{} loses slot {slot}", NAMES[REPLICA]),
+            Step::Cut => f.write_str("cut"),
+            Step::Rest => f.write_str("rest"),
+            Step::Promote => f.write_str("promote"),
+            Step::Meet(late) => write!(f, "meet, late frames: {late:?}"),
+        }
+    }
+}
+
 impl Plan {
     /// Modes × dependences × overlaps.
     pub fn all() -> Vec<Plan> {
@@ -93,10 +109,14 @@ impl Plan {
             [None, Some(0), Some(0)],
             [None, Some(0), Some(1)],
         ];
-        let places =
-            [[(0, 1), (1, 1), (2, 1)], [(0, 1), (0, 1), (0, 1)], [(0, 1), (0, 2), (1, 1)], [(0, 1), (1, 1), (0, 2)]];
+        let places = [
+            ([(0, 1), (1, 1), (2, 1)], false),
+            ([(0, 1), (1, 1), (0, 2)], false),
+            ([(0, 1), (0, 1), (0, 1)], true),
+            ([(0, 1), (0, 2), (1, 1)], true),
+        ];
         let plans = modes.into_iter().flat_map(|mode| afters.map(|after| (mode, after)));
-        plans.flat_map(|(mode, after)| places.map(|at| Plan { mode, after, at })).collect()
+        plans.flat_map(|(mode, after)| places.map(|(at, loses_slot)| Plan { mode, after, at, loses_slot })).collect()
     }
 
     fn configs(&self) -> [GroupConfig; 2] {
@@ -287,7 +307,8 @@ impl Run {
         }
         match self.lost {
             None if steps.is_empty() => (),
-            None => steps.extend((0..SLOTS).map(Step::LoseSlot)),
+            None if self.plan.loses_slot => steps.extend((0..SLOTS).map(Step::LoseSlot)),
+            None => (),
             Some((slot, true)) => steps.push(Step::SlotIsLost(slot)),
             Some((_, false)) => (),
         }
