@@ -147,6 +147,9 @@ impl Replica {
     /// Everything that could be applied is: what can't be is given up.
     fn ascend_from_replica(&mut self, now: Instant) {
         let dropped = self.receiver.drop_unclosed(&self.planted);
+        if self.planted.has(Fault::PromoteKeepsUnclosed) {
+            self.apply(now);
+        }
         if !dropped.is_empty() {
             let block = |volume: crate::ids::VolumeIndex| self.config.volumes[usize::from(volume.0)].block_length;
             let bytes = dropped.iter().map(|(_, volume, extent)| extent.byte_length(block(*volume))).sum();

@@ -161,7 +161,10 @@ impl Scenario {
         self.policy.mode = Mode::Async;
         (self.slots, self.spread) = (rng.between(2, 4) as u8, 1);
         self.troubles = vec![Trouble::Fading, Trouble::Failover, Trouble::StallSlot];
-        self.trouble_every.high = 500_000;
+        // Between two of them the pair is one again.
+        self.trouble_every = Delay { low: 300_000, high: 2_000_000 };
+        self.reconnect.high = 20_000;
+        self.length = 6_000_000;
         self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
         for habits in &mut self.hosts {
             habits.depth = habits.depth.max(4);

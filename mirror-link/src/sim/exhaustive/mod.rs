@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use self::pair::{Pair, SLOTS};
 use super::checkers::{Checker, Violation, closed_under_some};
 use super::disk::{BLOCK, Place, Stamp};
-use super::history::{Outcome, Promise};
+use super::history::{Outcome, Promise, Write};
 use super::rng::mix;
 use super::scenario::NAMES;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
@@ -231,7 +231,9 @@ impl Search {
         }
         for step in steps {
             let mut next = run.after(step);
-            next.take_done(step);
+            if let Step::Done { node, at } = step {
+                next.pair.done(node, at);
+            }
             self.apart(next, promoted);
         }
         if !promoted {
@@ -280,12 +282,6 @@ impl Run {
     fn digest_together(&mut self) -> u64 {
         let lost = self.lost.map_or(0, |(slot, untold)| 1 + 2 * slot as u64 + u64::from(untold));
         mix(self.pair.digest(&[OWNER, REPLICA]) ^ lost << 8)
-    }
-
-    fn take_done(&mut self, step: Step) {
-        if let Step::Done { node, at } = step {
-            self.pair.done(node, at);
-        }
     }
 
     /// In which orders the replica may get what is still under way to it.
@@ -403,8 +399,8 @@ impl Run {
         if let Err(why) = closed_under_some(history, base, 0) {
             return self.pair.violate(Checker::Closed, format!("it serves a copy that is not closed: {why}"));
         }
-        let owed = history.writes.iter().filter(|write| write.promise > Promise::Nothing);
-        if let Some(write) = owed.filter(|write| history.lacks(base, write).is_some()).next() {
+        let is_lost = |write: &&Write| write.promise > Promise::Nothing && history.lacks(base, write).is_some();
+        if let Some(write) = history.writes.iter().find(is_lost) {
             let text = format!("it is promoted and lacks {write:?}");
             self.pair.violate(Checker::Kept, text);
         }
@@ -414,10 +410,8 @@ impl Run {
         self.check_alike(OWNER);
         let history = &self.pair.history;
         let image = &self.pair.nodes[REPLICA].image;
-        let lost = history.writes.iter().find(|write| {
-            write.outcome != Outcome::Good && self.plan.after.iter().all(Option::is_none)
-                || write.outcome == Outcome::Good && history.lacks(image, write).is_some()
-        });
+        let is_kept = |write: &&Write| write.outcome == Outcome::Good && history.lacks(image, write).is_none();
+        let lost = history.writes.iter().find(|write| !is_kept(write));
         if let Some(write) = lost {
             let text = format!("at rest nobody has {write:?}");
             self.pair.violate(Checker::Alike, text);
