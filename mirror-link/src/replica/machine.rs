@@ -21,7 +21,7 @@ use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
 ///
 /// After each `handle` or `handle_timeout` drain `poll_output`; when a turn's inputs are through, call `end_turn` and drain
 /// again; then sleep until `poll_timeout`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(super) config: GroupConfig,
     pub(super) node: NodeName,
@@ -79,7 +79,7 @@ pub struct Replica {
 }
 
 /// What follows when a record is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Then {
     Nothing,
     /// The new epoch holds: serve.
@@ -299,6 +299,12 @@ impl Replica {
     #[cfg(feature = "sim")]
     pub fn plant(&mut self, fault: super::planted::Fault) {
         self.planted.plant(fault);
+    }
+
+    /// Few writes spread over the slots as many do: from so many bytes under way on.
+    #[cfg(feature = "sim")]
+    pub fn spread_from(&mut self, bytes: u64) {
+        self.planted.spread_bytes = Some(bytes);
     }
 
     pub(super) fn serving(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::ids::{Generation, Instance, SessionId, Slot};
 use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Position, Role, VolumeShape};
 
 /// What is known of the peer, and how the session with it goes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Meeting {
     session: Option<Session>,
     /// Counts our Hellos, over all sessions.
@@ -24,7 +24,7 @@ pub(super) struct Meeting {
     pub peer_disk: Option<DiskState>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     id: SessionId,
     peer: Instance,
@@ -184,7 +184,10 @@ impl Replica {
     }
 
     pub(super) fn received(&mut self, now: Instant, id: SessionId, message: Message) {
-        if self.meeting.session.as_ref().is_none_or(|session| session.id != id) {
+        let is_write = matches!(message, Message::Op(_));
+        if self.meeting.session.as_ref().is_none_or(|session| session.id != id)
+            && !(is_write && self.planted.has(Fault::AcceptOldEpoch))
+        {
             return;
         }
         match message {
@@ -319,7 +322,7 @@ impl Replica {
     // The other end of the peer's stream.
 
     fn received_begin(&mut self, now: Instant, begin: Begin) {
-        if begin.epoch < self.epoch && !self.planted.has(Fault::AcceptOldEpoch) {
+        if begin.epoch < self.epoch {
             return;
         }
         if !self.meeting.is_receiving() || self.role == Role::Primary {
@@ -358,10 +361,8 @@ impl Replica {
 
     fn received_op(&mut self, frame: OpFrame) {
         let ours = self.receiver.epoch();
-        if self.role == Role::Primary && !self.planted.has(Fault::AcceptOldEpoch) {
-            return;
-        }
-        if frame.epoch < ours || !self.receiver.has_begun() {
+        let is_former = self.role == Role::Primary || frame.epoch < ours || !self.receiver.has_begun();
+        if is_former && !self.planted.has(Fault::AcceptOldEpoch) {
             return;
         }
         if frame.epoch > ours {

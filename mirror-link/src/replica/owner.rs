@@ -34,7 +34,7 @@ pub(super) struct Context<'a> {
     pub run: u16,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owner {
     pub epoch: OwnerEpoch,
     pub volumes: Vec<VolumeSpec>,
@@ -86,7 +86,7 @@ pub(super) struct Owner {
 }
 
 /// What the peer has told of the stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PeerView {
     /// It has the stream's Begin: `applied_upto` is what it said, not what follows from where the stream begins.
     pub confirmed: bool,
@@ -97,7 +97,7 @@ pub(super) struct PeerView {
     pub credit: Credit,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Active {
     pub seq: u64,
     /// `None`: a resync's, or told BUSY.
@@ -115,7 +115,7 @@ pub(super) struct Active {
     pub since: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Local {
     Waiting(LocalAction),
     Running,
@@ -132,7 +132,7 @@ impl Active {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct WaitingRead {
     op: HostOp,
     waits_for: SmallVec<[u64; 4]>,
@@ -140,7 +140,7 @@ struct WaitingRead {
 }
 
 /// A resync's copy: its number, its volume, its blocks from `start` to before `end`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Copied {
     pub seq: u64,
     volume: VolumeIndex,

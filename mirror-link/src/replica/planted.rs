@@ -1,4 +1,5 @@
-//! Faults that the simulator plants, to prove that its checkers catch them. Without the feature `sim` there are none.
+//! Faults that the simulator plants, to prove that its checkers catch them, and what it makes smaller than it is. Without the
+//! feature `sim` there is none of it.
 
 /// What a replica does wrong once it is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,7 +10,7 @@ pub enum Fault {
     IgnoreOdep,
     /// The receiver applies a write before those that had been acknowledged when it was issued.
     IgnoreAfter,
-    /// The receiver obeys a former owner.
+    /// The receiver obeys a former owner: in whatever session its writes come, and while this node reigns itself.
     AcceptOldEpoch,
     /// The owner goes on alone without having recorded that the peer is outdated.
     SkipDegradeRule,
@@ -27,7 +28,7 @@ pub enum Fault {
     ReadThrough,
     /// Hosts are served before the new epoch is durable.
     EpochNotDurable,
-    /// A promotion keeps received writes whose precedents never came.
+    /// A promotion applies received writes whose precedents never came.
     PromoteKeepsUnclosed,
     /// A resync reads a range while writes to it are under way, and does not order itself among them.
     ResyncReadsThrough,
@@ -37,11 +38,35 @@ pub enum Fault {
     IgnoreBeats,
 }
 
-/// The faults that are planted now.
-#[derive(Debug, Default)]
+impl Fault {
+    pub const ALL: [Fault; 16] = [
+        Fault::AckEarly,
+        Fault::IgnoreOdep,
+        Fault::IgnoreAfter,
+        Fault::AcceptOldEpoch,
+        Fault::SkipDegradeRule,
+        Fault::ClearBitEarly,
+        Fault::LocalIgnoresOdep,
+        Fault::ForgetSlotResend,
+        Fault::ApplyTwice,
+        Fault::DropSpill,
+        Fault::ReadThrough,
+        Fault::EpochNotDurable,
+        Fault::PromoteKeepsUnclosed,
+        Fault::ResyncReadsThrough,
+        Fault::TrustVolatile,
+        Fault::IgnoreBeats,
+    ];
+}
+
+/// What is planted now.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Planted {
     #[cfg(feature = "sim")]
     faults: Vec<Fault>,
+    /// No fault: so few bytes under way on a slot suffice for the next write to look for another.
+    #[cfg(feature = "sim")]
+    pub spread_bytes: Option<u64>,
 }
 
 impl Planted {
@@ -54,6 +79,18 @@ impl Planted {
     #[inline]
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    #[cfg(feature = "sim")]
+    #[inline]
+    pub fn spread_bytes(&self) -> Option<u64> {
+        self.spread_bytes
+    }
+
+    #[cfg(not(feature = "sim"))]
+    #[inline(always)]
+    pub fn spread_bytes(&self) -> Option<u64> {
+        None
     }
 
     #[cfg(not(feature = "sim"))]

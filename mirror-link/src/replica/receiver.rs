@@ -20,7 +20,7 @@ use crate::extent::Extent;
 use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Credit, FAILED_MAX, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Receiver {
     epoch: OwnerEpoch,
     begin: Option<Begin>,
@@ -48,9 +48,12 @@ pub(super) struct Receiver {
     failed: SmallVec<[WriteSeq; 2]>,
     ack_number: u64,
     pub ack_owed: bool,
+    /// Planted: duplicates.
+    #[cfg(feature = "sim")]
+    twice: Vec<(WriteSeq, Op)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     after: u64,
     odep: SmallVec<[WriteSeq; 4]>,
@@ -103,6 +106,8 @@ impl Receiver {
             failed: SmallVec::new(),
             ack_number: 0,
             ack_owed: false,
+            #[cfg(feature = "sim")]
+            twice: Vec::new(),
         }
     }
 
@@ -169,13 +174,14 @@ impl Receiver {
     pub fn receive(&mut self, frame: OpFrame, volumes: &[VolumeSpec], planted: &Planted) -> Result<(), Misbehaviour> {
         let seq = frame.seq.0;
         self.ack_owed = true;
-        if seq <= self.base {
+        if self.is_received(seq) {
+            #[cfg(feature = "sim")]
+            if planted.has(Fault::ApplyTwice) && self.is_applied(seq) {
+                self.twice.push((frame.seq, frame.op));
+            }
             return Ok(());
         }
         let index = (seq - self.base - 1) as usize;
-        if self.window.get(index).is_some_and(Option::is_some) && !planted.has(Fault::ApplyTwice) {
-            return Ok(());
-        }
         let bytes = check(&frame, volumes)?;
         let credit = self.credit();
         if frame.seq > credit.seq || self.held_bytes + bytes > self.bounds.window_bytes + 2 * PAYLOAD_MAX as u64 {
@@ -239,6 +245,10 @@ impl Receiver {
         if self.gated || self.draining > 0 {
             return None;
         }
+        #[cfg(feature = "sim")]
+        if let Some(again) = self.twice.pop() {
+            return Some(again);
+        }
         loop {
             let seq = self.ready.pop_front()?;
             if let Some(entry) = self.entry_mut(seq).filter(|entry| entry.state == State::Received) {
@@ -251,7 +261,7 @@ impl Receiver {
     /// A write handed out by `next_ready` is done.
     pub fn applied(&mut self, seq: WriteSeq, failed: bool, planted: &Planted) {
         let base = self.base;
-        let Some(entry) = self.entry_mut(seq.0) else { return };
+        let Some(entry) = self.entry_mut(seq.0).filter(|entry| entry.state == State::Applying) else { return };
         entry.state = State::Applied;
         entry.op = Op::Void;
         let bytes = entry.bytes;
@@ -306,8 +316,12 @@ impl Receiver {
         for index in 0..self.window.len() {
             let seq = self.base + 1 + index as u64;
             let Some(entry) = &self.window[index] else { continue };
-            if entry.state != State::Received || seq <= self.received_upto || planted.has(Fault::PromoteKeepsUnclosed) {
+            if entry.state != State::Received || seq <= self.received_upto {
                 kept.push(seq);
+                continue;
+            }
+            if planted.has(Fault::PromoteKeepsUnclosed) {
+                self.ready.push_back(seq);
                 continue;
             }
             let closed = entry.after <= self.received_upto

@@ -19,7 +19,7 @@ use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::wire::message::{DiskState, Role};
 
 /// A command that takes its time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     /// `None`: nobody asked, it is the start.
     id: Option<CommandId>,
@@ -48,7 +48,7 @@ enum What {
 }
 
 /// What a replica was before its promotion.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Former {
     disk: DiskState,
     generation: Generation,
@@ -164,6 +164,9 @@ impl Replica {
     /// Everything that could be applied is: what can't be is given up.
     fn ascend_from_replica(&mut self, now: Instant) {
         let dropped = self.receiver.drop_unclosed(&self.planted);
+        if self.planted.has(Fault::PromoteKeepsUnclosed) {
+            self.apply(now);
+        }
         if !dropped.is_empty() {
             let block = |volume: crate::ids::VolumeIndex| self.config.volumes[usize::from(volume.0)].block_length;
             let bytes = dropped.iter().map(|(_, volume, extent)| extent.byte_length(block(*volume))).sum();

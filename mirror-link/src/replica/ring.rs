@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::planted::Planted;
 use crate::ids::{SLOTS_MAX, Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{ODEP_MAX, Op, OpFrame};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub after: WriteSeq,
     pub odep: SmallVec<[WriteSeq; ODEP_MAX]>,
@@ -46,7 +47,7 @@ pub(super) enum Place {
 /// What an entry itself costs in memory, about.
 pub(super) const ENTRY_COST: u64 = 256;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
     /// Every write up to this one has left.
@@ -258,7 +259,7 @@ fn volume_of(op: &Op) -> Option<VolumeIndex> {
 }
 
 /// The slots of the session as one group sees them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
     up: u64,
     current: Slot,
@@ -293,10 +294,10 @@ impl Slots {
     }
 
     /// For that many bytes. Few writes stay on one slot, where one system call takes them all; many spread.
-    pub fn choose(&mut self, bytes: u64) -> Option<Slot> {
+    pub fn choose(&mut self, bytes: u64, planted: &Planted) -> Option<Slot> {
         let current = self.any()?;
         self.current = current;
-        if self.in_flight[usize::from(current.0)] >= SPREAD_BYTES {
+        if self.in_flight[usize::from(current.0)] >= planted.spread_bytes().unwrap_or(SPREAD_BYTES) {
             let least = (0..SLOTS_MAX as u8)
                 .map(Slot)
                 .filter(|slot| self.is_up(*slot))

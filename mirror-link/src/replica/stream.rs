@@ -21,7 +21,7 @@ use crate::ids::{Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Position};
 
 /// An agreement to send, in one session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub begin: Begin,
     /// The peer has answered the Begin: there is credit.
@@ -203,7 +203,7 @@ impl Owner {
         if matches!(entry.place, Place::Spilled | Place::Fetching | Place::Spilling) {
             return false;
         }
-        let Some(slot) = self.slots.choose(entry.payload + FRAME_COST) else { return false };
+        let Some(slot) = self.slots.choose(entry.payload + FRAME_COST, cx.planted) else { return false };
         let Some(frame) = self.ring.frame(self.epoch, seq) else { return true };
         if let Some(entry) = self.ring.get_mut(seq) {
             entry.slot = Some(slot);

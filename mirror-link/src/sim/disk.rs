@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::rng::Rng;
 use crate::block::{BlockError, Durability, Payload};
-use crate::extent::{BlockLength, Extent};
+use crate::extent::{BlockCount, BlockLength, Extent, Lba};
 use crate::ids::VolumeIndex;
 use crate::replica::io::{Found, LocalAction, LocalIo};
 
@@ -57,6 +57,12 @@ pub struct Place {
 impl Place {
     pub fn new(volume: VolumeIndex, extent: Extent) -> Place {
         Place { volume: volume.0.into(), lba: extent.lba().0 as usize, blocks: extent.blocks().0 as usize }
+    }
+
+    /// On a volume of so many blocks.
+    pub fn extent(self, capacity: usize) -> Extent {
+        let capacity = BlockCount(capacity as u64);
+        Extent::new(Lba(self.lba as u64), BlockCount(self.blocks as u64), capacity).expect("hosts know the capacity")
     }
 }
 
@@ -216,7 +222,6 @@ fn zeroes(at: Place, durability: Durability) -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extent::{BlockCount, Lba};
 
     fn extent(lba: u64, blocks: u64) -> Extent {
         Extent::new(Lba(lba), BlockCount(blocks), BlockCount(8)).unwrap()

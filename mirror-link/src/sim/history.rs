@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::disk::{Image, Place, Stamp, ZEROES};
 use crate::block::BlockError;
+use crate::config::Mode;
 use crate::ids::{OwnerEpoch, VolumeIndex};
+use crate::replica::io::Record;
+use crate::replica::status::{GroupStatus, LinkState};
 use crate::wire::message::MarkKind;
 
 /// Counts everything that hosts can see begin or end, on whichever node: two moments tell which came first.
@@ -36,6 +39,22 @@ pub enum Promise {
     Received,
     Applied,
     Durable,
+}
+
+impl Promise {
+    /// What an acknowledgement given now promises, by the node's durable record and what it says of itself.
+    pub fn given(record: Option<&Record>, status: &GroupStatus) -> Promise {
+        let outdated = record.is_some_and(|record| record.peer_outdated);
+        // A peer that is said to follow write by write is owed no less for having been outdated.
+        if outdated && status.link != LinkState::Established {
+            return Promise::Nothing;
+        }
+        match status.mode {
+            Mode::Async => Promise::Nothing,
+            Mode::Memsync => Promise::Received,
+            Mode::Sync => Promise::Applied,
+        }
+    }
 }
 
 /// What a host wrote. Zeroes carry no stamp: which write they are of is a matter of what is possible.
@@ -103,7 +122,7 @@ pub struct Reign {
     pub rpo: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     moment: u64,
     /// `writes[stamp - 1]`.

@@ -6,7 +6,7 @@ use super::node::{Open, Request};
 use super::scenario::{Habits, NAMES};
 use super::world::{Event, Phase, World};
 use crate::block::{Allocation, BlockError, Durability};
-use crate::extent::{BlockCount, Extent, Lba};
+use crate::extent::Extent;
 use crate::ids::VolumeIndex;
 use crate::replica::io::{HostChange, HostOp, Input};
 use crate::wire::message::MarkKind;
@@ -173,8 +173,7 @@ impl World {
     }
 
     fn extent(&self, at: Place) -> Extent {
-        let capacity = BlockCount(self.scenario.volumes[at.volume]);
-        Extent::new(Lba(at.lba as u64), BlockCount(at.blocks as u64), capacity).expect("hosts know the capacity")
+        at.extent(self.scenario.volumes[at.volume] as usize)
     }
 
     pub(super) fn host_answered(&mut self, host: usize, result: Result<(), BlockError>) {

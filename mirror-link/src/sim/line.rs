@@ -63,6 +63,12 @@ impl World {
         self.process(side).session = Some(session);
         let id = self.net.sessions[session].id;
         self.turn(side, vec![Input::SessionUp { session: id, peer }]);
+        for former in 0..session {
+            for slot in 0..self.scenario.slots {
+                let held = std::mem::take(&mut self.net.sessions[former].slot(Slot(slot)).held[side]);
+                held.into_iter().for_each(|message| self.deliver_late(former, side, message));
+            }
+        }
     }
 
     /// As the handshake told it; `None`: that process is gone.
@@ -109,11 +115,14 @@ impl World {
                 continue;
             }
             self.net.sessions[session].end(node);
+            self.net.sessions[session].forget(node);
             if power {
-                // Nobody sends again what was lost on the way.
-                let now = self.now;
-                self.net.sessions[session].slots.iter_mut().for_each(|slot| slot.passes_until[peer] = now);
-                self.net.sessions[session].slots.iter_mut().for_each(|slot| slot.held[peer].clear());
+                self.net.sessions[session].forget(peer);
+            }
+            // Nobody sends again what was lost on the way; a reset overtakes what one connection brings, and not another's.
+            for slot in 0..self.scenario.slots {
+                let passes = self.now + if power { 0 } else { self.rng.skewed(0, 20_000) };
+                self.net.sessions[session].slot(Slot(slot)).passes_until[peer] = passes;
             }
             let delay = if power { self.scenario.detection } else { self.rng.skewed(10, 20_000) };
             self.after(delay, Event::SessionDown { session, side: peer });

@@ -14,6 +14,7 @@
 
 mod checkers;
 mod disk;
+mod exhaustive;
 mod history;
 mod hosts;
 mod line;
@@ -29,6 +30,7 @@ mod turn;
 mod world;
 
 pub use checkers::{Checker, Violation};
+pub use exhaustive::{Explored, Plan, explore};
 pub use rng::Rng;
 pub use scenario::{Scenario, Trouble};
 pub use world::{Report, World};

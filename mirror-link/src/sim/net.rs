@@ -83,13 +83,15 @@ impl Session {
         self.slots.iter().any(|connection| connection.ends[side] != End::Down)
     }
 
-    /// One side has given it up.
+    /// One side has given it up. What had arrived and not come through may do so yet, too late.
     pub fn end(&mut self, side: usize) {
         self.ends[side] = End::Down;
-        for connection in &mut self.slots {
-            connection.ends[side] = End::Down;
-            connection.held[side].clear();
-        }
+        self.slots.iter_mut().for_each(|connection| connection.ends[side] = End::Down);
+    }
+
+    /// Nobody is there any more who could hear it.
+    pub fn forget(&mut self, side: usize) {
+        self.slots.iter_mut().for_each(|connection| connection.held[side].clear());
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Trouble {
     PowerLoss,
     /// The owner dies or is cut off; the other is promoted; later they meet again.
     Failover,
+    /// Connections fall silent, and the owner is lost before it is noticed.
+    Fading,
     /// The other is promoted while the owner is merely out of reach.
     MistakenPromotion,
     /// Demote here, promote there.
@@ -50,6 +52,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble::RestartReplica,
     Trouble::PowerLoss,
     Trouble::Failover,
+    Trouble::Fading,
     Trouble::MistakenPromotion,
     Trouble::Switchover,
     Trouble::ChangeMode,
@@ -77,6 +80,8 @@ pub struct Scenario {
     pub policy: Policy,
     pub queue: QueueBounds,
     pub slots: u8,
+    /// Bytes under way on a slot from which on others are taken.
+    pub spread: u64,
     pub line: Delay,
     /// T1: silence for so long is a dead link.
     pub detection: Time,
@@ -124,11 +129,13 @@ impl Scenario {
         }
         let slow = [1_000, 10_000, 100_000];
         let host_count = rng.between(1, 3);
-        Scenario {
+        let mut scenario = Scenario {
             volumes: (0..rng.between(1, 2)).map(|_| rng.pick(&[96, 300, 500])).collect(),
             policy: draw_policy(rng),
             queue: draw_queue(rng),
             slots: rng.between(1, 4) as u8,
+            // As it is it takes more than hosts here ever have under way.
+            spread: rng.pick(&[1, 2_000, 256 << 10]),
             line: Delay { low: 50, high: rng.pick(&slow) },
             detection: rng.between(300, 1500) * 1000,
             reconnect: Delay { low: 1000, high: rng.pick(&[20_000, 300_000, 2_000_000]) },
@@ -142,6 +149,26 @@ impl Scenario {
             trouble_every: Delay { low: 1000, high: rng.pick(&[100_000, 500_000, 2_000_000]) },
             length: rng.between(1, 5) * 1_000_000,
             faults: Vec::new(),
+        };
+        if rng.permille(150) {
+            scenario.spread_thin(rng);
+        }
+        scenario
+    }
+
+    /// Much under way on many slots, ahead of what is acknowledged, when the owner is lost.
+    fn spread_thin(&mut self, rng: &mut Rng) {
+        self.policy.mode = Mode::Async;
+        (self.slots, self.spread) = (rng.between(2, 4) as u8, 1);
+        self.troubles = vec![Trouble::Fading, Trouble::Failover, Trouble::StallSlot];
+        // Between two of them the pair is one again.
+        self.trouble_every = Delay { low: 300_000, high: 2_000_000 };
+        self.reconnect.high = 20_000;
+        self.length = 6_000_000;
+        self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
+        for habits in &mut self.hosts {
+            habits.depth = habits.depth.max(4);
+            habits.think.high = 2_000;
         }
     }
 

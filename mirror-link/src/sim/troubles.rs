@@ -28,6 +28,13 @@ impl World {
         self.next_trouble();
     }
 
+    /// It comes of another.
+    pub(super) fn follows(&mut self, trouble: Trouble) {
+        if self.phase == Phase::Trouble {
+            self.make(trouble);
+        }
+    }
+
     fn make(&mut self, trouble: Trouble) {
         let (owner, replica) = (self.with_role(Role::Primary), self.with_role(Role::Secondary));
         match trouble {
@@ -40,6 +47,7 @@ impl World {
             Trouble::RestartReplica => replica.into_iter().for_each(|node| self.restart(node)),
             Trouble::PowerLoss => replica.into_iter().for_each(|node| self.lose(node, true)),
             Trouble::Failover => self.fail_over(owner),
+            Trouble::Fading => self.fade(owner),
             Trouble::MistakenPromotion => self.promote_by_mistake(replica),
             Trouble::Switchover => owner.into_iter().for_each(|node| self.switch_over(node)),
             Trouble::ChangeMode => self.change_mode(owner),
@@ -149,6 +157,19 @@ impl World {
         let decides = self.rng.skewed(1000, self.scenario.detection + 500_000);
         self.after(decides, Event::Command { node: 1 - owner, command: Command::Promote { force } });
         self.after(decides + 500_000, Event::Command { node: 1 - owner, command: Command::Promote { force: true } });
+    }
+
+    /// What half of the connections carry from now on is lost, and with them the owner before it notices.
+    fn fade(&mut self, owner: Option<usize>) {
+        let (Some(owner), Some(session)) = (owner, self.net.current()) else { return };
+        let silent = self.now + 2 * self.scenario.detection;
+        for slot in 0..self.scenario.slots {
+            if self.rng.coin() {
+                self.net.sessions[session].slot(Slot(slot)).stall(1 - owner, silent);
+            }
+        }
+        let gone = self.rng.between(20_000, self.scenario.detection);
+        self.after(gone, Event::Follows(Trouble::Failover));
     }
 
     fn promote_by_mistake(&mut self, replica: Option<usize>) {

@@ -8,9 +8,7 @@ use super::scenario::NAMES;
 use super::store::Order;
 use super::world::{Event, World};
 use crate::block::BlockError;
-use crate::config::Mode;
 use crate::replica::io::{HostOp, Input, LocalAction, LocalIo, Output, Standing, StoreFailed};
-use crate::replica::status::LinkState;
 use crate::wire::message::{Message, Op, Role};
 
 impl World {
@@ -186,18 +184,9 @@ impl World {
     }
 
     /// What an acknowledgement given now promises.
-    pub(super) fn promise(&mut self, node: usize) -> Promise {
-        let outdated = self.nodes[node].store.durable.as_ref().is_some_and(|record| record.peer_outdated);
-        let status = &self.process(node).status;
-        // A peer that is said to follow write by write is owed no less for having been outdated.
-        if outdated && status.link != LinkState::Established {
-            return Promise::Nothing;
-        }
-        match status.mode {
-            Mode::Async => Promise::Nothing,
-            Mode::Memsync => Promise::Received,
-            Mode::Sync => Promise::Applied,
-        }
+    pub(super) fn promise(&self, node: usize) -> Promise {
+        let process = self.nodes[node].process.as_ref().expect("who answers lives");
+        Promise::given(self.nodes[node].store.durable.as_ref(), &process.status)
     }
 
     pub(super) fn close(&mut self, open: &Open, outcome: Outcome, promise: Promise) {

@@ -12,7 +12,7 @@ use super::net::{Net, SessionIndex};
 use super::node::{Node, Process};
 use super::operator::Operator;
 use super::rng::Rng;
-use super::scenario::{NAMES, Scenario};
+use super::scenario::{NAMES, Scenario, Trouble};
 use super::trace::Trace;
 use crate::ids::{Instance, Slot};
 use crate::replica::Replica;
@@ -112,6 +112,7 @@ pub enum Event {
         command: Command,
     },
     Trouble,
+    Follows(Trouble),
     RestIsOver,
 }
 
@@ -302,6 +303,7 @@ impl World {
             Event::Exit { node, incarnation } => self.of(node, incarnation, |w| w.die(node, false)),
             Event::Command { node, command } => self.command(node, command),
             Event::Trouble => self.trouble(),
+            Event::Follows(trouble) => self.follows(trouble),
             Event::RestIsOver => self.rest_is_over(),
         }
     }
@@ -355,6 +357,7 @@ impl World {
         let record = self.nodes[node].store.durable.clone();
         let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, record, now);
         self.scenario.faults.iter().for_each(|&fault| replica.plant(fault));
+        replica.spread_from(self.scenario.spread);
         let at = &mut self.nodes[node];
         at.incarnation += 1;
         at.spill = Default::default();

@@ -6,6 +6,8 @@ mod closed;
 mod kept;
 mod one_writer;
 
+pub(super) use closed::closed_under_some;
+
 /// Who found it: the names of the invariants that it holds replicas to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Checker {
