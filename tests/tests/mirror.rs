@@ -280,12 +280,16 @@ fn latency_is_the_line_s_in_sync_and_the_disk_s_in_async() {
         let data = vec![nth as u8; 8 * BLOCK];
         let outcome = session.command(lun, &write10(nth % 4096 * 8, 8), data, 0).expect("it answers");
         assert_eq!(outcome.status, ScsiStatus::GOOD);
-        begun.elapsed()
+        let took = begun.elapsed();
+        // What is still to be done for this one, here and on the peer, is not to be the next one's delay: two processors
+        // serve two daemons, the line between them and this host.
+        std::thread::sleep(Duration::from_millis(1));
+        took
     };
     let sync = median((0..21).map(|nth| write(sync_lun, nth)).collect());
     // One after the other, so that whatever else this machine does hits both; the best of three, as it may hit one more often.
     let rounds = [(); 3].map(|()| {
-        let pairs: Vec<_> = (0..2000).map(|nth| (write(async_lun, nth), write(alone_lun, nth))).collect();
+        let pairs: Vec<_> = (0..1000).map(|nth| (write(async_lun, nth), write(alone_lun, nth))).collect();
         let (mirrored, alone): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         (median(mirrored), median(alone))
     });

@@ -143,6 +143,11 @@ impl Entry {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// What failed with the whole line is not the slot's fault.
+    pub fn forgive(&mut self) {
+        (self.failures, self.retry_at) = (0, None);
+    }
+
     /// Forget that connection. `None`: it was forgotten before.
     pub fn forget(&mut self, connection: ConnectionId) -> Option<SlotState> {
         if self.open.is_some_and(|open| open.connection == connection) {

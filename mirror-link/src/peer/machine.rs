@@ -294,6 +294,7 @@ impl Peer {
         self.probation.flapped(now);
         self.end_session(Ended::LinkDead, None, now);
         self.cancel_dials();
+        self.array.slots().for_each(|slot| self.array.entry_mut(slot).forgive());
         self.blind_from = now + self.blind_pause();
     }
 

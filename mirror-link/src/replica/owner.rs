@@ -83,6 +83,8 @@ pub(super) struct Owner {
     pub(super) last_spilled: u64,
     /// The last of each kind, for the peer that comes back: at most [`crate::wire::message::MARK_MAX`] each.
     pub(super) marks: BTreeMap<(VolumeIndex, MarkKind), Bytes>,
+    /// The number of the last of each kind.
+    last_marks: BTreeMap<(VolumeIndex, MarkKind), u64>,
 }
 
 /// What the peer has told of the stream.
@@ -194,6 +196,7 @@ impl Owner {
             ever_spilled: false,
             last_spilled: 0,
             marks: BTreeMap::new(),
+            last_marks: BTreeMap::new(),
         }
     }
 
@@ -263,7 +266,7 @@ impl Owner {
             // Hosts that wait for the peer bound themselves, unless they are told BUSY and come again, or others before
             // them did not wait.
             let bounds_itself = self.stream.is_some() && cx.policy.on_link_loss != OnLinkLoss::Hold;
-            if waits_for_peer && bounds_itself && self.answered_memory() + cost <= self.bounds.memory {
+            if waits_for_peer && bounds_itself && self.has_room_beside_answered(cost) {
                 place = Place::Memory;
             } else if may_spill && (!waits_for_peer || bounds_itself) {
                 place = Place::Spilling;
@@ -287,12 +290,14 @@ impl Owner {
         self.evaluate(cx, seq);
     }
 
-    /// What the queue holds in memory of writes that hosts have their answers to, or that are a resync's.
-    fn answered_memory(&self) -> u64 {
+    /// What the queue holds in memory of writes that hosts have their answers to, or that are a resync's, leaves room for
+    /// this one; or it is larger than the queue, and there are none.
+    fn has_room_beside_answered(&self, cost: u64) -> bool {
         let hosts = self.active.iter().filter(|active| active.op.is_some());
-        let waited_for =
-            hosts.filter_map(|active| self.ring.get(active.seq)).filter(|entry| entry.place != Place::Spilled);
-        self.ring.memory_bytes - waited_for.map(|entry| entry.cost).sum::<u64>()
+        let entries = hosts.filter_map(|active| self.ring.get(active.seq));
+        let waited_for: u64 = entries.filter(|entry| entry.place != Place::Spilled).map(|entry| entry.cost).sum();
+        let answered = self.ring.memory_bytes - waited_for;
+        answered == 0 || answered + cost <= self.bounds.memory
     }
 
     /// Give it its place in the order, and start it locally as soon as those it overlaps are done.
@@ -311,6 +316,13 @@ impl Owner {
         let overlaps = |copy: &&Copied| copy.volume == work.volume && copy.start < work.end && work.start < copy.end;
         let copies = self.copies.iter().filter(overlaps).map(|copy| WriteSeq(copy.seq));
         odep.extend(copies.filter(|copy| copy.0 > after));
+        let mark = match &work.op {
+            Op::Mark { volume, kind, .. } => Some((*volume, *kind)),
+            _ => None,
+        };
+        // The later mark of a kind stands, as the later write of a block does.
+        let former = mark.and_then(|mark| self.last_marks.get(&mark).copied());
+        odep.extend(former.filter(|&former| former > after).map(WriteSeq));
         if odep.len() > ODEP_MAX {
             odep.sort_unstable();
             let folded = odep.len() - ODEP_MAX;
@@ -331,6 +343,9 @@ impl Owner {
             _ => work.op.payload_bytes(),
         };
         let seq = self.ring.push(after, odep, work.op, place, !self.detached, payload);
+        if let Some(mark) = mark {
+            self.last_marks.insert(mark, seq);
+        }
         let ready = waits_for.is_empty();
         let local = match work.local {
             Some(action) if ready => {

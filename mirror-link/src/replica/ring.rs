@@ -93,7 +93,7 @@ impl Ring {
         payload: u64,
     ) -> u64 {
         let seq = self.next();
-        let cost = op.payload_bytes() + ENTRY_COST;
+        let cost = if for_peer { op.payload_bytes() + ENTRY_COST } else { 0 };
         let volume = volume_of(&op);
         self.last_prefix += payload;
         if for_peer {
