@@ -26,6 +26,13 @@ fn failed_over() -> Pair {
     pair
 }
 
+fn assert_not_promoted(node: &Node) {
+    let refused = node.ctl(&["promote", "db"]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && said.contains("is heard and says that it is Primary"), "{said}");
+    assert!(said.contains("lunmirrorctl demote db"), "with its remedy: {said}");
+}
+
 fn assert_held_back(alpha: &Node) {
     alpha.wait_for("db", "held back", |group| group["held_back"] == "peer-is-primary");
     std::thread::sleep(LONG);
@@ -35,10 +42,7 @@ fn assert_held_back(alpha: &Node) {
     assert!(!log.contains("it serves hosts"), "{log}");
     let told = log.lines().filter(|line| line.contains("ERROR") && line.contains("says that it is Primary")).count();
     assert_eq!(told, 1, "one clear line:\n{log}");
-    let refused = alpha.ctl(&["promote", "db"]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains("says that it is Primary"), "{said}");
-    assert!(said.contains("demote"), "with its remedy: {said}");
+    assert_not_promoted(alpha);
     let mut session = alpha.log_in().expect("logged in");
     let outcome = session.command(0, &write10(0, 1), vec![2; BLOCK], 0).expect("it answers");
     assert_ne!(outcome.status, ScsiStatus::GOOD, "a second Primary");
@@ -79,9 +83,7 @@ fn a_secondary_is_not_promoted_while_the_primary_is_heard() {
     pair.line.proxied().open_connections().iter().for_each(|connection| connection.kill());
     pair.beta.wait_for("db", "no session", |group| group["link"] == "down");
     wait_until("heartbeats say who is Primary", PATIENCE, || pair.beta.group("db")["peer_role"] == "primary");
-    let refused = pair.beta.ctl(&["promote", "db"]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains("says that it is Primary"), "{said}");
+    assert_not_promoted(&pair.beta);
     assert_eq!(pair.beta.group("db")["role"], "secondary");
     let mut session = pair.alpha.log_in().expect("logged in");
     let test_unit_ready = session.command(0, &[0; 6], Bytes::new(), 0).expect("it answers");
