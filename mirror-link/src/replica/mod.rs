@@ -13,6 +13,7 @@ mod applying;
 mod claim;
 mod dirty;
 pub mod io;
+mod lag;
 mod machine;
 mod meeting;
 mod owner;

@@ -63,7 +63,7 @@ pub(super) struct Owner {
     pub(super) resend: VecDeque<u64>,
     pub(super) peer: PeerView,
     /// When this reign began.
-    began: Instant,
+    pub(super) began: Instant,
     pub dirty: DirtyMap,
     /// When the oldest write of those that the map and the resync's copies stand for may have been acknowledged.
     pub(super) dirty_from: Option<Instant>,
@@ -549,11 +549,6 @@ impl Owner {
         self.waits_now(cx.now);
     }
 
-    /// What the peer has applied, and has on its medium.
-    pub fn peer_marks(&self) -> (WriteSeq, WriteSeq) {
-        (WriteSeq(self.peer.applied_upto), WriteSeq(self.peer.durable_upto))
-    }
-
     // What hosts wait for.
 
     /// Since when the oldest host has waited for the peer alone, at the earliest.
@@ -648,33 +643,6 @@ impl Owner {
 
     fn block_bytes(&self, volume: VolumeIndex) -> u32 {
         self.volumes[usize::from(volume.0)].block_length.bytes()
-    }
-
-    /// Writes there have been acknowledged since `from`, or will be.
-    pub fn set_dirty(&mut self, volume: VolumeIndex, range: Range, from: Instant) {
-        self.is_dirty_from(from);
-        let capacity = self.volumes[usize::from(volume.0)].capacity;
-        if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
-            self.dirty.set(volume, extent);
-        }
-    }
-}
-
-impl Owner {
-    pub(super) fn is_dirty_from(&mut self, from: Instant) {
-        self.dirty_from = Some(self.dirty_from.map_or(from, |known| known.min(from)));
-    }
-
-    /// The peer may lack anything: also what was acknowledged before, but that is as long as we know of it.
-    pub(super) fn is_dirty_from_the_start(&mut self) {
-        self.is_dirty_from(self.began);
-    }
-
-    /// What the map stood for, and the copies read from it, is with the peer.
-    pub(super) fn see_clean(&mut self) {
-        if self.dirty.is_empty() && self.resync_reads == 0 && self.copies.is_empty() {
-            self.dirty_from = None;
-        }
     }
 }
 

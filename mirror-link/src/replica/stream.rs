@@ -17,8 +17,8 @@ use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
 use crate::config::Policy;
 use crate::extent::Extent;
-use crate::ids::{Slot, VolumeIndex, WriteSeq};
-use crate::wire::message::{Ack, Begin, Marks, Message, Op, Position};
+use crate::ids::{Slot, WriteSeq};
+use crate::wire::message::{Ack, Begin, Marks, Message, Op};
 
 /// An agreement to send, in one session.
 #[derive(Clone, Debug)]
@@ -510,31 +510,6 @@ impl Owner {
             let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
             ResyncStatus { total_bytes: resync.total_bytes, left_bytes, bytes_per_second, seconds_left }
         });
-    }
-
-    pub fn lag_bytes(&self) -> u64 {
-        self.ring.lag_bytes + self.dirty.bytes()
-    }
-
-    pub fn position(&self, policy: Policy, now: Instant) -> Position {
-        let queued = self.ring.oldest_answered();
-        let oldest = queued.into_iter().chain(self.dirty_from).min();
-        let age = oldest.map(|oldest| now.saturating_duration_since(oldest));
-        let lags = (0..self.volumes.len()).map(|volume| (VolumeIndex(volume as u16), self.lag_bytes_of(volume)));
-        Position {
-            epoch: self.epoch,
-            acknowledged: WriteSeq(self.after),
-            lag_bytes: self.lag_bytes(),
-            lag_ms: age.map_or(0, |age| age.as_millis() as u64),
-            volumes: lags.filter(|(_, bytes)| *bytes > 0).collect(),
-            mode: policy.mode,
-            on_link_loss: policy.on_link_loss,
-            is_by_command: false,
-        }
-    }
-
-    fn lag_bytes_of(&self, volume: usize) -> u64 {
-        self.ring.lag_of[volume] + self.dirty.bytes_of(volume)
     }
 }
 

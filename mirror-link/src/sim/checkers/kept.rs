@@ -68,7 +68,7 @@ impl World {
         let Reign { base, node } = self.reign_view(reign);
         let good = |write: &&Write| write.outcome == Outcome::Good;
         let mut writes = self.history.reigns[former].writes.iter().map(|&stamp| self.history.write(stamp)).filter(good);
-        let lost = writes.find_map(|write| Some(lost_text(&self.history, base, write)?));
+        let lost = writes.find_map(|write| lost_text(&self.history, base, write));
         if let Some(lost) = lost {
             self.violate(Checker::Kept, format!("{} serves again and lacks its own: {lost}", NAMES[node]));
         }
