@@ -106,6 +106,8 @@ impl Event {
             | Event::ProbationPassed
             | Event::UdpHeard
             | Event::PeerFine
+            // Anybody can send one; a wrong secret is told where it is refused.
+            | Event::Forged { .. }
             | Event::Moved { .. } => Level::Info,
             Event::SessionDown { why } => match why {
                 Ended::Shutdown | Ended::PeerShutdown => Level::Info,
@@ -119,7 +121,6 @@ impl Event {
             | Event::PeerSlow { .. }
             | Event::Unreachable { .. }
             | Event::Refused { .. }
-            | Event::Forged { .. }
             | Event::PeerMisbehaved { .. } => Level::Warn,
         }
     }
