@@ -150,7 +150,7 @@ impl Scenario {
             length: rng.between(1, 5) * 1_000_000,
             faults: Vec::new(),
         };
-        if rng.permille(150) {
+        if rng.permille(100) {
             scenario.spread_thin(rng);
         }
         scenario
@@ -164,11 +164,11 @@ impl Scenario {
         // Between two of them the pair is one again.
         self.trouble_every = Delay { low: 300_000, high: 2_000_000 };
         self.reconnect.high = 20_000;
-        self.length = 6_000_000;
+        self.length = 3_000_000;
         self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
         for habits in &mut self.hosts {
             habits.depth = habits.depth.max(4);
-            habits.think.high = 2_000;
+            habits.think.high = 20_000;
         }
     }
 

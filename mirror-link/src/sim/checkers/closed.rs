@@ -16,7 +16,7 @@ impl World {
             return;
         }
         let image = &self.nodes[node].disk.image;
-        if let Err(why) = closed_under_some(&self.history, image, 0) {
+        if let Err(why) = closed_under_some(&self.history, image, self.history.reigns.len()) {
             let claim = status.disk;
             self.violate(Checker::Closed, format!("{}'s copy, {claim:?}: {why}", NAMES[node]));
         }
@@ -29,13 +29,13 @@ impl World {
     }
 }
 
-/// Under the newest reign possible; those before `first` are not considered.
-pub fn closed_under_some(history: &History, image: &Image, first: ReignIndex) -> Result<(), String> {
+/// Under the newest reign possible of those before `end`.
+pub fn closed_under_some(history: &History, image: &Image, end: ReignIndex) -> Result<(), String> {
     let newest =
         image.iter().flatten().filter(|&&stamp| stamp != ZEROES).map(|&stamp| history.write(stamp).reign).max();
-    let from = newest.unwrap_or(0).max(first);
+    let from = newest.unwrap_or(0);
     let mut why = None;
-    for reign in (from..history.reigns.len()).rev() {
+    for reign in (from..end).rev() {
         match closed_under(history, image, reign) {
             Ok(()) => return Ok(()),
             // What the oldest candidate says is about writes that are visible.

@@ -59,7 +59,7 @@ impl World {
 
     fn check_base(&mut self, reign: ReignIndex) {
         let Reign { base, node } = self.reign_view(reign);
-        let Err(why) = closed_under_some(&self.history, base, 0) else { return };
+        let Err(why) = closed_under_some(&self.history, base, reign) else { return };
         self.violate(Checker::Closed, format!("{} serves a copy that is not closed: {why}", NAMES[node]));
     }
 

@@ -386,7 +386,7 @@ impl Run {
 
     fn check_closed(&mut self) {
         if self.pair.nodes[REPLICA].reign.is_none()
-            && let Err(why) = closed_under_some(&self.pair.history, &self.pair.nodes[REPLICA].image, 0)
+            && let Err(why) = closed_under_some(&self.pair.history, &self.pair.nodes[REPLICA].image, 1)
         {
             self.pair.violate(Checker::Closed, why);
         }
@@ -395,8 +395,9 @@ impl Run {
     /// The replica has begun to reign.
     fn check_promises(&mut self) {
         let history = &self.pair.history;
-        let base = &history.reigns[self.pair.nodes[REPLICA].reign.expect("it has")].base;
-        if let Err(why) = closed_under_some(history, base, 0) {
+        let reign = self.pair.nodes[REPLICA].reign.expect("it has");
+        let base = &history.reigns[reign].base;
+        if let Err(why) = closed_under_some(history, base, reign) {
             return self.pair.violate(Checker::Closed, format!("it serves a copy that is not closed: {why}"));
         }
         let is_lost = |write: &&Write| write.promise > Promise::Nothing && history.lacks(base, write).is_some();
