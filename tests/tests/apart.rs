@@ -21,6 +21,7 @@ fn failed_over() -> Pair {
     assert_eq!(outcome.status, ScsiStatus::GOOD);
     drop(session);
     pair.alpha.kill();
+    pair.beta.wait_for("db", "no session", |group| group["link"] == "down");
     pair.beta.ask(&["promote", "db"]);
     pair.beta.wait_for("db", "it serves", |group| group["standing"] == "active");
     pair
