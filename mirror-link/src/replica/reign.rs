@@ -207,6 +207,7 @@ impl Replica {
             self.draw_generation();
         }
         self.draw_epoch();
+        self.held_back = None;
         self.position = None;
         match &mut self.pending {
             Some(pending) => pending.what = What::Ascending,
@@ -266,7 +267,6 @@ impl Replica {
     }
 
     fn reign(&mut self, now: Instant) {
-        self.held_back = None;
         self.run = self.run.wrapping_add(1);
         self.counted_for = None;
         self.ascends_from = None;

@@ -27,10 +27,11 @@ impl World {
     pub(super) fn check_rival(&mut self, node: usize) {
         let at = &self.nodes[node];
         let out_of_reach = at.process.as_ref().is_some_and(|process| process.session.is_none());
+        let is_rival = self.nodes[1 - node].status().is_some_and(|status| status.role == Role::Primary);
         let heard = at.rival.filter(|(_, last)| self.now < last + self.scenario.detection);
         // A record takes its time; what was decided before the first of them came is nobody's fault.
         let long_since = heard.is_some_and(|(since, _)| self.now > since + self.scenario.store.high + DECISION);
-        if out_of_reach && long_since && !at.is_overruled {
+        if is_rival && out_of_reach && long_since && !at.is_overruled {
             let text = format!("{} serves while heartbeats say that {} is Primary", NAMES[node], NAMES[1 - node]);
             self.violate(Checker::OneWriter, text);
         }
