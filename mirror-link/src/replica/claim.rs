@@ -87,6 +87,10 @@ impl Replica {
     }
 
     pub(super) fn refuse_beside_rival(&self, now: Instant) -> Result<(), Refusal> {
+        let met = self.meeting.theirs().filter(|theirs| self.meeting.is_up() && theirs.role == Role::Primary);
+        if let Some(theirs) = met {
+            return Err(Refusal::PeerIsPrimary(theirs.node.clone()));
+        }
         match self.rival(now) {
             Some(_) => Err(Refusal::PeerClaimsPrimary(self.config.peer.clone())),
             None => Ok(()),
