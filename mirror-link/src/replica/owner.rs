@@ -19,7 +19,7 @@ use super::ring::{Place, Ring, Slots};
 use super::stream::{Resync, Stream};
 use crate::block::{BlockError, Durability};
 use crate::config::{Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
-use crate::extent::Extent;
+use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::{Generation, OwnerEpoch, VolumeIndex, WriteSeq};
 use crate::wire::message::{Credit, MarkKind, ODEP_MAX, Op, Range};
 
@@ -401,23 +401,27 @@ impl Owner {
             Ok(()) => self.evaluate(cx, seq),
             Err(error) => {
                 cx.out.push_back(Output::Event(Event::LocalFailed { error }));
-                self.void(seq, cx.now);
-                let at = self.active.iter().position(|active| active.seq == seq);
-                self.finish(cx, at.expect("it was there"), Err(error));
+                let at = self.active.iter().position(|active| active.seq == seq).expect("it was there");
+                self.void(at, cx.now);
+                self.finish(cx, at, Err(error));
+                self.resync_on(cx);
             }
         }
         self.pump(cx);
     }
 
-    /// A write that failed here may have changed some of its blocks: the peer is made like us, whatever it got of it.
-    fn void(&mut self, seq: u64, now: Instant) {
-        let Some(entry) = self.ring.get_mut(seq) else { return };
-        let place = entry.op.place();
-        if entry.slot.is_none() && entry.place == Place::Memory {
+    /// A write that failed here may have changed some of its blocks: the peer is made like us, whatever it got of it, and also
+    /// where it has applied it long since.
+    fn void(&mut self, at: usize, now: Instant) {
+        let &Active { seq, volume, start, end, .. } = &self.active[at];
+        if let Some(entry) = self.ring.get_mut(seq)
+            && entry.slot.is_none()
+            && entry.place == Place::Memory
+        {
             entry.op = Op::Void;
         }
-        if let Some((volume, range)) = place {
-            self.set_dirty(volume, range, now);
+        if start < end {
+            self.set_dirty(volume, Range { lba: Lba(start), blocks: BlockCount(end - start) }, now);
         }
     }
 
