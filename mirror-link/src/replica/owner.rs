@@ -55,6 +55,8 @@ pub(super) struct Owner {
     plain_next: u64,
     /// That with which the reign is to end.
     pub(super) last_flush: Option<u64>,
+    /// A flush failed here: nobody knows what the medium lacks, and a later one that succeeds tells nothing of it.
+    pub(super) is_unflushed: bool,
     pub stream: Option<Stream>,
     pub(super) cursor: u64,
     /// From this number on everything in the ring is for the peer.
@@ -129,6 +131,11 @@ impl Active {
         self.volume == volume && self.start < end && start < self.end
     }
 
+    /// Of what is done locally only a flush has no blocks.
+    fn is_flush(&self) -> bool {
+        self.start == self.end
+    }
+
     pub fn is_done_here(&self) -> bool {
         matches!(self.local, Local::Done)
     }
@@ -177,6 +184,7 @@ impl Owner {
             plain: Vec::new(),
             plain_next: 0,
             last_flush: None,
+            is_unflushed: false,
             stream: None,
             cursor: 1,
             whole_from: 1,
@@ -252,6 +260,7 @@ impl Owner {
     pub fn flushed_here(&mut self, cx: &mut Context, number: u64, result: Result<(), BlockError>) {
         if let Some(at) = self.plain.iter().position(|(plain, _)| *plain == number) {
             let (_, op) = self.plain.swap_remove(at);
+            self.is_unflushed |= result.is_err();
             cx.out.push_back(Output::Complete { op, result });
         }
     }
@@ -402,6 +411,7 @@ impl Owner {
             Err(error) => {
                 cx.out.push_back(Output::Event(Event::LocalFailed { error }));
                 let at = self.active.iter().position(|active| active.seq == seq).expect("it was there");
+                self.is_unflushed |= self.active[at].is_flush();
                 self.void(at, cx.now);
                 self.finish(cx, at, Err(error));
                 self.resync_on(cx);

@@ -354,10 +354,16 @@ impl Replica {
     fn finish_demotion(&mut self, now: Instant) {
         let Some(Pending { id, what, .. }) = self.pending.take() else { return };
         let is_split = self.meeting.is_split();
-        if !self.is_all_with_the_peer() {
+        let all = self.is_all_with_the_peer();
+        if !all {
             self.draw_generation();
         }
+        let is_unflushed = self.owner.as_ref().is_some_and(|owner| owner.is_unflushed);
         self.step_down(now);
+        if all && is_unflushed {
+            // What the peer has is whole; this copy will be made like it.
+            self.set_disk(DiskState::Failed);
+        }
         if is_split && what == (What::Demoting { force: true }) {
             self.give_way();
         }
@@ -403,7 +409,7 @@ impl Replica {
 
     fn finish_end(&mut self, now: Instant) {
         let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
-        let clean = self.is_all_with_the_peer();
+        let clean = self.is_all_with_the_peer() && self.owner.as_ref().is_some_and(|owner| !owner.is_unflushed);
         self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
         self.store_as(clean, Then::Answer(id));
     }
