@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -29,12 +30,15 @@ use super::sessions::{EndReason, Registration, SessionKey, SessionOrder};
 use super::text::TextDesk;
 use super::transmit::Transmitter;
 use crate::lu::orders::{ORDERS_PENDING_MAX, Order};
-use crate::target::router::{ANSWERS_BYTES_MAX, Afterwards, TaskRouter};
+use crate::target::router::{ANSWERS_BYTES_MAX, Afterwards, FinishedTask, TaskRouter};
 
 /// Bytes asked of the socket at once. A connection starts with the least, and has twice as much each time a read filled it:
 /// idle ones stay small, busy ones make few system calls.
 const READ_AHEAD_MIN: usize = 16 << 10;
 const READ_AHEAD_MAX: usize = 256 << 10;
+
+/// Answers that wait for those of others that are done: beyond it their data keeps the socket busy by itself.
+const TOGETHER_BYTES_MAX: usize = 64 << 10;
 
 /// How long the commands of a connection that is gone may run on. Longer, and a device hangs: the next session of this
 /// initiator must not wait for ever.
@@ -120,7 +124,7 @@ enum Wake {
     /// Bytes read; 0 is the end.
     Received(usize),
     Writable,
-    Finished(crate::target::router::FinishedTask),
+    Finished(FinishedTask),
     Order(Order),
     SessionOrder(SessionOrder),
     Timeout,
@@ -205,8 +209,8 @@ impl FullFeature {
                 }
                 Wake::Writable => self.session.taken(Instant::now()),
                 Wake::Finished(finished) => {
-                    let afterwards = self.router.finish(finished, &mut self.session);
-                    self.afterwards(afterwards);
+                    self.finish(finished);
+                    self.finish_what_is_done().await;
                 }
                 Wake::Order(order) => {
                     let afterwards = self.router.order(order, &mut self.session);
@@ -236,6 +240,22 @@ impl FullFeature {
             // After the orders: a socket that is never empty must not keep them waiting.
             read = self.reader.read_buf(&mut self.received), if may_read => Ok(Wake::Received(read?)),
             () = &mut self.timer => Ok(Wake::Timeout),
+        }
+    }
+
+    fn finish(&mut self, finished: FinishedTask) {
+        let afterwards = self.router.finish(finished, &mut self.session);
+        self.afterwards(afterwards);
+    }
+
+    /// What ended together (an acknowledgement of the peer's ends many mirrored writes) is answered together: one system
+    /// call for all of them, where each had one of its own.
+    async fn finish_what_is_done(&mut self) {
+        while self.session.backlog_bytes() < TOGETHER_BYTES_MAX {
+            let router = &mut self.router;
+            let next = poll_fn(|context| Poll::Ready(router.poll_finished(context))).await;
+            let Poll::Ready(finished) = next else { return };
+            self.finish(finished);
         }
     }
 
