@@ -13,7 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use mirror_link::block::{
     Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
 };
-use mirror_link::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use mirror_link::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba};
 use mirror_link::group::{Group, Observer, PeerSession};
 use mirror_link::ids::{Instance, SessionId, Slot, VolumeIndex};
@@ -166,6 +166,7 @@ async fn start(node: &str, peer: &str, role: Role, mode: Mode, state_dir: &std::
             max_stall: Duration::from_secs(5),
             wait_for_peer: Duration::from_millis(100),
         },
+        map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         queue: QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 64 << 20, window_writes: 16384 },
     };
     let instance = Instance(if role == Role::Primary { 1 } else { 2 });

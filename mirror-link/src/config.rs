@@ -86,6 +86,16 @@ pub struct GroupConfig {
     pub first_role: Role,
     pub policy: Policy,
     pub queue: QueueBounds,
+    pub map: MapBounds,
+}
+
+/// How finely the map on disk tells where the copies may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapBounds {
+    /// Bytes that one dirty bit stands for: a power of two, no less than a block of any volume. 64 of them are a region.
+    pub piece_bytes: u64,
+    /// Regions that hosts write to at a time, about: what is sent again after a crash of the owner.
+    pub hot_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mirror_link::block::{Allocation, AllocationRun, BlockDevice, Capabilities, Durability, Eventually, Io, Payload};
-use mirror_link::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use mirror_link::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba};
 use mirror_link::group::{Group, Observer, PeerSession};
 use mirror_link::ids::{Instance, SessionId, Slot, VolumeIndex};
@@ -142,6 +142,7 @@ impl Node {
                 max_stall: Duration::from_secs(5),
                 wait_for_peer: Duration::from_millis(100),
             },
+            map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
             queue: QueueBounds { memory: 16 << 20, spill: 0, window_bytes: 16 << 20, window_writes: 4096 },
         };
         let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];

@@ -91,6 +91,7 @@ fn hello(random: &mut Random) -> Hello {
         crashed_owner: random.one_in(2),
         peer_outdated: random.one_in(2),
         received: Marks::default(),
+        suspects: Vec::new(),
         number: random.next(),
     }
 }

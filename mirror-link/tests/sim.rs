@@ -113,6 +113,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::IgnoreOdep | Fault::LocalIgnoresOdep | Fault::ApplyTwice => &["Alike", "Closed"],
         Fault::AcceptOldEpoch | Fault::EpochNotDurable | Fault::IgnoreBeats => &["OneWriter"],
         Fault::ClearBitEarly | Fault::DropSpill | Fault::ResyncReadsThrough | Fault::TrustVolatile => &["Alike"],
+        Fault::SkipActivity | Fault::CoolUnflushed | Fault::CoolForgetful => &["Alike", "Kept", "Closed"],
+        Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],
     }
 }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Admin, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, Mode, NodeName, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role,
-    Store, VolumeConfig, VolumeMirror, VolumeName,
+    Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnLinkLoss, PeerConfig,
+    Policy, QueueBounds, Role, Store, VolumeConfig, VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -15,7 +15,7 @@ use super::convert::{REMEDY_VOLUME_NAME, is_volume_name};
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
 use super::limits::{TIME, number, size, time};
-use super::raw::{RawMirror, RawQueue};
+use super::raw::{RawMap, RawMirror, RawQueue};
 
 /// What a volume's `mirror` may refer to.
 pub struct Neighbours<'a> {
@@ -61,12 +61,14 @@ pub fn mirror(
     let max_stall = time(raw.max_stall, TIME, default.max_stall, &place.at("max_stall"), findings);
     let wait = time(raw.wait_for_peer, WAIT, default.wait_for_peer, &place.at("wait_for_peer"), findings);
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
+    let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
     Some(VolumeMirror {
         peer: peer?,
         group: group?,
         first_role: role?,
         policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait },
         queue,
+        map,
     })
 }
 
@@ -117,6 +119,18 @@ fn queue(raw: RawQueue, place: &Place, findings: &mut Findings) -> QueueBounds {
             findings,
         ),
     }
+}
+
+fn map(raw: RawMap, place: &Place, findings: &mut Findings) -> MapBounds {
+    let default = DEFAULT_MAP;
+    let at = place.at("piece");
+    let mut piece_bytes = size(raw.piece, PIECE_BYTES, default.piece_bytes, &at, findings);
+    if !piece_bytes.is_power_of_two() {
+        findings.fault(&at, format!("{piece_bytes} bytes are no power of two"), "use 4KiB, 8KiB, 16KiB … 1MiB");
+        piece_bytes = default.piece_bytes;
+    }
+    let hot_max = number(raw.hot_regions, HOT_REGIONS, default.hot_max, &place.at("hot_regions"), findings);
+    MapBounds { piece_bytes, hot_max }
 }
 
 /// What cannot be mirrored, and what had better not be.
@@ -229,6 +243,12 @@ const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// Bytes: none, up to a whole large disk.
 const SPILL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+/// No less than a block; more, and a single write would send megabytes again.
+const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);
+
+/// Regions that cool as soon as they are written cost a write of the map for each; a million of them are 4 TiB.
+const HOT_REGIONS: RangeInclusive<u64> = 8..=(1 << 20);
 
 /// Each has an entry in the replica's ring.
 const WINDOW_WRITES: RangeInclusive<u32> = 16..=(1 << 20);

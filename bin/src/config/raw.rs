@@ -81,6 +81,14 @@ pub struct RawMirror {
     pub max_stall: Option<Time>,
     pub wait_for_peer: Option<Time>,
     pub queue: Option<RawQueue>,
+    pub map: Option<RawMap>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMap {
+    pub piece: Option<Size>,
+    pub hot_regions: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

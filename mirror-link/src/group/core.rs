@@ -21,6 +21,8 @@ pub(super) struct Core {
     pub hosts: HostOps,
     pub commands: Commands,
     pub records: keepers::RecordsDue,
+    /// In the order in which they are to become durable.
+    pub maps: Vec<keepers::MapDue>,
     /// In the order in which they are to be carried out. Payloads among them are those of the replica's queue and bounded
     /// with it.
     pub spills: Vec<keepers::SpillOrder>,
@@ -63,6 +65,7 @@ pub(super) struct Rare {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wakes {
     pub records: bool,
+    pub maps: bool,
     pub spills: bool,
     pub timer: bool,
 }
@@ -81,6 +84,7 @@ impl Core {
             hosts: HostOps::default(),
             commands: Commands::default(),
             records: keepers::RecordsDue::default(),
+            maps: Vec::new(),
             spills: Vec::new(),
             notices: VecDeque::new(),
             now,
@@ -138,6 +142,10 @@ impl Core {
             Output::Store { write, record } => {
                 self.records.push(write, record);
                 batch.rare().wakes.records = true;
+            }
+            Output::Map { write, change } => {
+                self.maps.push((write, change));
+                batch.rare().wakes.maps = true;
             }
             Output::Spill { run, seq, data } => self.spill(keepers::SpillOrder::Put(run, seq, data), batch),
             Output::Unspill { run, seq } => self.spill(keepers::SpillOrder::Get(run, seq), batch),

@@ -11,13 +11,14 @@ use super::Group;
 use super::core::Wakes;
 use crate::block::Payload;
 use crate::ids::{GroupName, WriteSeq};
-use crate::replica::io::{Input, Record, StoreFailed, StoreWrite};
-use crate::store::{RecordStore, SpillError, SpillFile};
+use crate::replica::io::{Input, MapChange, MapWrite, Record, StoreFailed, StoreWrite};
+use crate::store::{MapFile, RecordStore, SpillError, SpillFile};
 
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     timer: Notify,
     records: Notify,
+    maps: Notify,
     spills: Notify,
 }
 
@@ -29,6 +30,9 @@ impl Signals {
         if wakes.records {
             self.records.notify_one();
         }
+        if wakes.maps {
+            self.maps.notify_one();
+        }
         if wakes.spills {
             self.spills.notify_one();
         }
@@ -36,7 +40,7 @@ impl Signals {
 
     /// The group is gone.
     pub fn end(&self) {
-        self.wake(Wakes { records: true, spills: true, timer: true });
+        self.wake(Wakes { records: true, maps: true, spills: true, timer: true });
     }
 }
 
@@ -111,6 +115,43 @@ pub(super) async fn keep_records(group: Weak<Group>, signals: Arc<Signals>, stor
         );
     }
 }
+
+/// Changes that came meanwhile become durable together.
+pub(super) async fn keep_map(group: Weak<Group>, signals: Arc<Signals>, mut file: MapFile) {
+    let mut failing = false;
+    loop {
+        let Some(due) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().maps)) else { return };
+        if due.is_empty() {
+            signals.maps.notified().await;
+            continue;
+        }
+        let done = spawn_blocking(move || {
+            let result = file.change(due.iter().map(|(_, change)| &**change));
+            (file, due, result)
+        });
+        // It ends early only with the runtime.
+        let Ok((back, due, result)) = done.await else { return };
+        file = back;
+        let Some(group) = group.upgrade() else { return };
+        if let Err(error) = &result
+            && !failing
+        {
+            tracing::error!(
+                group = %group.config.name, %error,
+                "the group's map could not be written: hosts are told BUSY where they write anew, until it can be"
+            );
+        }
+        failing = result.is_err();
+        let result = result.map_err(|_| StoreFailed);
+        group.turn(
+            |core| due.into_iter().for_each(|(write, _)| core.handle(Input::Mapped { write, result })),
+            |_, ()| (),
+        );
+    }
+}
+
+/// A change of the map, and who waits for it.
+pub(super) type MapDue = (MapWrite, Box<MapChange>);
 
 pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file: SpillFile) {
     let Some(name) = group.upgrade().map(|group| group.config.name.clone()) else { return };

@@ -17,9 +17,10 @@ use super::start::GroupError;
 use crate::block::{BlockDevice, Label, Origin};
 use crate::config::GroupConfig;
 use crate::ids::{Generation, GroupName};
-use crate::replica::io::Record;
+use crate::replica::io::{Map, Record};
 use crate::store::copies::{self, Cause, Copy, Finding, Stranger};
-use crate::store::{Kept, Place, RecordStore};
+use crate::store::map::{self, Found, MapFile};
+use crate::store::{Kept, Place, RecordStore, StoreError};
 use crate::wire::message::{DiskState, HISTORY_MAX, Role};
 
 /// Blocks.
@@ -67,6 +68,29 @@ pub(super) fn restore(
     Ok((store, Some(record)))
 }
 
+/// Where there was a record, a map that is missing, or of other volumes, says that anything may differ.
+pub(super) fn restore_map(
+    place: &Arc<Place>,
+    config: &GroupConfig,
+    is_recorded: bool,
+) -> Result<(MapFile, Map), StoreError> {
+    let group = &config.name;
+    if is_recorded && let Some((file, Found { map, lost_pages })) = MapFile::open(place, config)? {
+        if lost_pages > 0 {
+            tracing::error!(%group, lost_pages, "pages of the map are damaged: what they spoke of counts as dirty");
+        }
+        return Ok((file, map));
+    }
+    let mut file = MapFile::create(place, config)?;
+    let mut known = map::empty(config);
+    if is_recorded {
+        tracing::warn!(%group, "there is no map of these volumes: all of them counts as dirty");
+        known = map::unknown(config);
+        file.change([&map::as_change(&known)])?;
+    }
+    Ok((file, known))
+}
+
 /// The peer has none of the new blocks either, or others. A Primary's record stays: whoever was its Secondary asks for all.
 fn grown(group: &GroupName, record: Record) -> Record {
     if record.role == Role::Primary || record.generation == Generation::NONE {
@@ -88,6 +112,7 @@ fn disowned(record: Record) -> Record {
         history: Vec::new(),
         peer_outdated: false,
         clean: true,
+        dirty_since: None,
         epoch: record.epoch,
     }
 }

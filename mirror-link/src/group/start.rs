@@ -12,15 +12,15 @@ use tokio::task::spawn_blocking;
 use super::core::Core;
 use super::keepers::{self, Signals};
 use super::local::Devices;
-use super::restore::restore;
+use super::restore::{restore, restore_map};
 use super::unfinished::{self, Unfinished};
 use super::{Group, Observer};
 use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
 use crate::ids::{GroupName, Instance, NodeName};
 use crate::replica::Replica;
-use crate::replica::io::Record;
-use crate::store::{Place, RecordStore, SpillFile, StoreError};
+use crate::replica::io::{Map, Record};
+use crate::store::{MapFile, Place, RecordStore, SpillFile, StoreError};
 use crate::wire::datagram::GroupTag;
 
 /// Why a group could not start.
@@ -38,6 +38,8 @@ pub enum GroupError {
 struct Files {
     records: RecordStore,
     record: Option<Record>,
+    map_file: MapFile,
+    map: Map,
     spills: SpillFile,
 }
 
@@ -59,7 +61,7 @@ impl Group {
             cause: format!("the kernel gives no random numbers: {error}"),
         })?;
         let now = Instant::now();
-        let replica = Replica::new(config.clone(), node, instance, seed, files.record, now);
+        let replica = Replica::new(config.clone(), node, instance, seed, files.record, Some(files.map), now);
         let group = Arc::new(Group {
             tag: GroupTag::of(&config.name),
             config,
@@ -74,6 +76,7 @@ impl Group {
         });
         let (weak, signals) = (Arc::downgrade(&group), &group.signals);
         group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
+        group.runtime.spawn(keepers::keep_map(weak.clone(), signals.clone(), files.map_file));
         group.runtime.spawn(keepers::keep_spills(weak.clone(), signals.clone(), files.spills));
         group.runtime.spawn(keepers::keep_time(weak.clone(), signals.clone()));
         group.runtime.spawn(unfinished::finish(weak, group.unfinished.clone()));
@@ -113,8 +116,9 @@ async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDe
         let of_store = |source| GroupError::Store { group: config.name.clone(), source };
         let place = Place::claim(&state_dir, &config.name).map_err(of_store)?;
         let (records, record) = restore(&place, &config, &devices)?;
+        let (map_file, map) = restore_map(&place, &config, record.is_some()).map_err(of_store)?;
         let spills = SpillFile::new(&place, config.queue.spill).map_err(of_store)?;
-        Ok(Files { records, record, spills })
+        Ok(Files { records, record, map_file, map, spills })
     });
     match opened.await {
         Ok(opened) => opened,

@@ -318,6 +318,7 @@ mod tests {
                 dirty_since: None,
                 crashed_owner: false,
                 peer_outdated: false,
+                suspects: Vec::new(),
                 received: Default::default(),
                 number: 1,
             }))

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::io::{LocalAction, Output};
 use super::machine::{Replica, Then};
 use super::owner::LocalWork;
+use super::planted::Fault;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{VolumeIndex, WriteSeq};
@@ -38,6 +39,10 @@ impl Replica {
                         self.set_disk(DiskState::UpToDate);
                     }
                     self.store(Then::Nothing);
+                    self.alike_from = Some(seq.0);
+                    if self.planted.has(Fault::ForgetEarly) {
+                        self.clear_map();
+                    }
                     None
                 }
                 Op::Void => None,
@@ -63,6 +68,7 @@ impl Replica {
             let (_, upto) = self.flushes.swap_remove(at);
             if result.is_ok() {
                 self.receiver.durable_now(upto);
+                self.see_alike();
             }
         }
         if let Err(error) = result {
@@ -77,6 +83,15 @@ impl Replica {
             self.copy_failed(now, error);
         }
         self.receiver.flushed(result.is_ok(), now);
+        self.see_alike();
+    }
+
+    /// Whatever this copy had that the owner's lacked is written over, and on the medium.
+    fn see_alike(&mut self) {
+        let durable = self.receiver.marks().durable_upto.0;
+        if self.disk == DiskState::UpToDate && self.alike_from.take_if(|seq| *seq <= durable).is_some() {
+            self.clear_map();
+        }
     }
 
     fn copy_failed(&mut self, now: Instant, error: BlockError) {

@@ -1,16 +1,15 @@
-//! Which blocks the peer may lack: one bit a piece of [`PIECE_BYTES`].
+//! Which blocks the peer may lack: one bit a piece, 64 pieces a word; a word is what the map on disk calls a region.
 
+use super::io::Region;
 use crate::config::VolumeSpec;
 use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::VolumeIndex;
-
-/// Bytes that one bit stands for.
-pub(super) const PIECE_BYTES: u64 = 64 << 10;
 
 /// Every volume of a group.
 #[derive(Clone, Debug)]
 pub(super) struct DirtyMap {
     volumes: Vec<Bits>,
+    piece_bytes: u64,
     set: u64,
 }
 
@@ -27,11 +26,12 @@ struct Bits {
 }
 
 impl DirtyMap {
-    pub fn new(volumes: &[VolumeSpec]) -> DirtyMap {
+    /// `piece_bytes`: that one bit stands for; a power of two, no less than any volume's block.
+    pub fn new(volumes: &[VolumeSpec], piece_bytes: u64) -> DirtyMap {
         let volumes = volumes
             .iter()
             .map(|volume| {
-                let shift = PIECE_BYTES.trailing_zeros() - volume.block_length.shift();
+                let shift = piece_bytes.trailing_zeros() - volume.block_length.shift();
                 let pieces = volume.capacity.0.div_ceil(1 << shift);
                 Bits {
                     words: vec![0; pieces.div_ceil(64) as usize],
@@ -43,7 +43,91 @@ impl DirtyMap {
                 }
             })
             .collect();
-        DirtyMap { volumes, set: 0 }
+        DirtyMap { volumes, piece_bytes, set: 0 }
+    }
+
+    /// Blocks in a region, as a shift.
+    pub fn region_shift(&self, volume: VolumeIndex) -> u32 {
+        self.volumes[usize::from(volume.0)].shift + 6
+    }
+
+    pub fn piece_bytes(&self) -> u64 {
+        self.piece_bytes
+    }
+
+    pub fn word(&self, region: Region) -> u64 {
+        self.volumes[usize::from(region.volume.0)].words[region.index as usize]
+    }
+
+    /// These pieces too; what lies beyond the end of the volume is left out.
+    pub fn add_word(&mut self, region: Region, word: u64) {
+        let bits = &mut self.volumes[usize::from(region.volume.0)];
+        let index = region.index as usize;
+        let there = bits.pieces - 64 * region.index;
+        let word = if there < 64 { word & ((1 << there) - 1) } else { word };
+        let more = u64::from((word & !bits.words[index]).count_ones());
+        if more > 0 {
+            bits.words[index] |= word;
+            bits.lowest = bits.lowest.min(index);
+            bits.set += more;
+            self.set += more;
+        }
+    }
+
+    /// The words that these blocks lie in, and which bits of each are theirs.
+    pub fn masks(&self, volume: VolumeIndex, extent: Extent) -> impl Iterator<Item = (Region, u64)> + use<> {
+        let shift = self.volumes[usize::from(volume.0)].shift;
+        let pieces =
+            if extent.is_empty() { 0..0 } else { extent.lba().0 >> shift..((extent.end().0 - 1) >> shift) + 1 };
+        (pieces.start / 64..pieces.end.div_ceil(64)).map(move |index| {
+            let first = pieces.start.saturating_sub(64 * index);
+            let bits = (pieces.end - 64 * index).min(64) - first;
+            (Region { volume, index }, u64::MAX >> (64 - bits) << first)
+        })
+    }
+
+    /// The words of which any bit is set.
+    pub fn dirty_regions(&self) -> impl Iterator<Item = (Region, u64)> {
+        self.volumes.iter().enumerate().flat_map(|(volume, bits)| {
+            let volume = VolumeIndex(volume as u16);
+            let first = bits.lowest.min(bits.words.len());
+            let words = bits.words[first..].iter().zip(first as u64..);
+            words.filter(|(word, _)| **word != 0).map(move |(word, index)| (Region { volume, index }, *word))
+        })
+    }
+
+    /// Everything that is set in `other` too.
+    pub fn add(&mut self, other: &DirtyMap) {
+        for (region, word) in other.dirty_regions() {
+            self.add_word(region, word);
+        }
+    }
+
+    /// At most so many runs that hold all that is set: the narrowest gaps are closed where there would be more.
+    pub fn runs(&self, runs_max: usize) -> Vec<(VolumeIndex, Extent)> {
+        let mut runs: Vec<(usize, u64, u64)> = Vec::new();
+        for (region, word) in self.dirty_regions() {
+            let volume = usize::from(region.volume.0);
+            for bit in (0..64).filter(|bit| word & (1 << bit) != 0) {
+                let piece = 64 * region.index + bit;
+                match runs.last_mut() {
+                    Some((last, _, end)) if *last == volume && *end == piece => *end += 1,
+                    _ => runs.push((volume, piece, piece + 1)),
+                }
+            }
+            if runs.len() > 2 * runs_max {
+                close_gaps(&mut runs, runs_max);
+            }
+        }
+        close_gaps(&mut runs, runs_max);
+        let extent = |(volume, first, end): (usize, u64, u64)| {
+            let bits = &self.volumes[volume];
+            let lba = first << bits.shift;
+            let blocks = ((end - first) << bits.shift).min(bits.capacity.0 - lba);
+            let extent = Extent::new(Lba(lba), BlockCount(blocks), bits.capacity).expect("cut to the capacity");
+            (VolumeIndex(volume as u16), extent)
+        };
+        runs.into_iter().map(extent).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -52,11 +136,11 @@ impl DirtyMap {
 
     /// An upper bound: the last piece of a volume may be shorter.
     pub fn bytes(&self) -> u64 {
-        self.set * PIECE_BYTES
+        self.set * self.piece_bytes
     }
 
     pub fn bytes_of(&self, volume: usize) -> u64 {
-        self.volumes[volume].set * PIECE_BYTES
+        self.volumes[volume].set * self.piece_bytes
     }
 
     pub fn set(&mut self, volume: VolumeIndex, extent: Extent) {
@@ -156,6 +240,21 @@ impl Bits {
     }
 }
 
+/// Until there are at most so many, but for one a volume.
+fn close_gaps(runs: &mut Vec<(usize, u64, u64)>, runs_max: usize) {
+    let mut gap = 1;
+    while runs.len() > runs_max && gap < 1 << 60 {
+        gap *= 4;
+        runs.dedup_by(|next, run| {
+            let joins = next.0 == run.0 && next.1 - run.2 <= gap;
+            if joins {
+                run.2 = next.2;
+            }
+            joins
+        });
+    }
+}
+
 /// What the peer has applied and not yet said to be durable: a peer that restarts may have lost it.
 #[derive(Clone, Debug)]
 pub(super) struct Undurable {
@@ -167,8 +266,8 @@ pub(super) struct Undurable {
 }
 
 impl Undurable {
-    pub fn new(volumes: &[VolumeSpec]) -> Undurable {
-        let empty = DirtyMap::new(volumes);
+    pub fn new(volumes: &[VolumeSpec], piece_bytes: u64) -> Undurable {
+        let empty = DirtyMap::new(volumes, piece_bytes);
         Undurable { former: empty.clone(), former_upto: 0, current: empty, applied_upto: 0 }
     }
 
@@ -197,6 +296,16 @@ impl Undurable {
         dirty.take_over(&mut self.current);
     }
 
+    pub fn word(&self, region: Region) -> u64 {
+        self.former.word(region) | self.current.word(region)
+    }
+
+    /// As `lost`, and it stays.
+    pub fn add_to(&self, dirty: &mut DirtyMap) {
+        dirty.add(&self.former);
+        dirty.add(&self.current);
+    }
+
     pub fn clear(&mut self) {
         self.former.clear();
         self.current.clear();
@@ -207,6 +316,8 @@ impl Undurable {
 mod tests {
     use super::*;
     use crate::extent::BlockLength;
+
+    const PIECE_BYTES: u64 = 64 << 10;
 
     fn volumes() -> Vec<VolumeSpec> {
         [300, 128]
@@ -224,7 +335,7 @@ mod tests {
 
     #[test]
     fn dirty_pieces_come_out_once_in_runs_and_cut_to_the_capacity() {
-        let mut map = DirtyMap::new(&volumes());
+        let mut map = DirtyMap::new(&volumes(), PIECE_BYTES);
         map.set(VolumeIndex(0), extent(127, 2));
         map.set(VolumeIndex(0), extent(299, 1));
         map.set(VolumeIndex(0), extent(5, 0));
@@ -240,9 +351,31 @@ mod tests {
     }
 
     #[test]
+    fn words_are_regions_and_runs_cover_what_is_set_with_few() {
+        let mut map = DirtyMap::new(&volumes(), 512);
+        map.set(VolumeIndex(0), extent(62, 4));
+        let region = |volume, index| Region { volume: VolumeIndex(volume), index };
+        assert_eq!((map.word(region(0, 0)), map.word(region(0, 1))), (3 << 62, 3));
+        let masks = [(region(0, 0), 1 << 63), (region(0, 1), u64::MAX), (region(0, 2), 1)];
+        assert!(map.masks(VolumeIndex(0), extent(63, 66)).eq(masks));
+        map.add_word(region(0, 4), u64::MAX);
+        assert_eq!(map.bytes(), (4 + 300 - 256) * 512, "nothing beyond the end of the volume");
+        map.set(VolumeIndex(0), extent(70, 1));
+        map.set(VolumeIndex(1), extent(9, 1));
+        let all = map.runs(9);
+        assert_eq!(all.len(), 4);
+        let few = map.runs(3);
+        assert_eq!(few[0], (VolumeIndex(0), extent(62, 9)));
+        assert_eq!((few.len(), map.runs(1).len()), (3, 2), "one run a volume is the least");
+        let mut copy = DirtyMap::new(&volumes(), 512);
+        copy.add(&map);
+        assert_eq!(copy.bytes(), map.bytes());
+    }
+
+    #[test]
     fn what_was_applied_counts_until_a_later_word_says_durable() {
-        let mut undurable = Undurable::new(&volumes());
-        let mut dirty = DirtyMap::new(&volumes());
+        let mut undurable = Undurable::new(&volumes(), PIECE_BYTES);
+        let mut dirty = DirtyMap::new(&volumes(), PIECE_BYTES);
         undurable.applied(1, VolumeIndex(0), extent(0, 1));
         undurable.applied(5, VolumeIndex(0), extent(128, 1));
         undurable.durable(3);

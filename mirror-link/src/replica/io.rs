@@ -25,6 +25,43 @@ pub struct LocalIo(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreWrite(pub u64);
 
+/// A durable change of the map, numbered by the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MapWrite(pub u64);
+
+/// 64 pieces of a volume: one word of dirty bits; what is made hot before hosts write there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region {
+    pub volume: VolumeIndex,
+    pub index: u64,
+}
+
+/// What is to become durable of the map. First the clearing, then the dirty bits, and when they are durable the hot regions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapChange {
+    /// Nothing is dirty and nothing hot.
+    pub clear: bool,
+    /// These words, whole.
+    pub dirty: Vec<(Region, u64)>,
+    /// Hosts may write there from the answer on; or write there no more.
+    pub hot: Vec<(Region, bool)>,
+}
+
+/// The map that a node's last run left: where its copy may differ from the peer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// In order of volume index.
+    pub volumes: Vec<MapOfVolume>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapOfVolume {
+    /// One bit a region.
+    pub hot: Vec<u64>,
+    /// One word a region.
+    pub dirty: Vec<u64>,
+}
+
 /// An operator's command, numbered by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
@@ -77,6 +114,10 @@ pub enum Input {
         write: StoreWrite,
         result: Result<(), StoreFailed>,
     },
+    Mapped {
+        write: MapWrite,
+        result: Result<(), StoreFailed>,
+    },
     /// The write's payload is in the spill file, or could not be put there.
     Spilled {
         run: u16,
@@ -124,6 +165,18 @@ pub enum HostChange {
     },
 }
 
+impl HostChange {
+    /// The blocks that it changes.
+    pub fn place(&self) -> Option<(VolumeIndex, Extent)> {
+        match self {
+            HostChange::Write { volume, extent, .. }
+            | HostChange::WriteZeroes { volume, extent, .. }
+            | HostChange::Unmap { volume, extent } => Some((*volume, *extent)),
+            HostChange::Flush { .. } | HostChange::Mark { .. } => None,
+        }
+    }
+}
+
 /// What a resync's read found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -150,6 +203,11 @@ pub enum Output {
     Store {
         write: StoreWrite,
         record: Box<Record>,
+    },
+    /// Make the change of the map durable, in the order given; answered by `Mapped`.
+    Map {
+        write: MapWrite,
+        change: Box<MapChange>,
     },
     /// Put the payload into the spill file; answered by `Spilled` with the same `run`: numbers begin anew with each reign.
     Spill {
@@ -242,6 +300,9 @@ pub struct Record {
     pub peer_outdated: bool,
     /// Written by a shutdown with nothing left to send: whoever finds it set need not resync.
     pub clean: bool,
+    /// What differs from the peer's copy of this generation is in the map.
+    #[serde(default)]
+    pub dirty_since: Option<Generation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

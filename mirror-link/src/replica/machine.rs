@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::activity::Activity;
 use super::claim::Claim;
-use super::io::{CommandId, Event, Input, LocalAction, Output, Record, Standing, StoreFailed, StoreWrite};
+use super::dirty::DirtyMap;
+use super::io::{CommandId, Event, Input, LocalAction, Map, Output, Record, Standing, StoreFailed, StoreWrite};
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
@@ -45,6 +47,13 @@ pub struct Replica {
     /// While this node reigns: it is Primary, and its epoch is durable.
     pub(super) owner: Option<Owner>,
     pub(super) receiver: Receiver,
+    pub(super) activity: Activity,
+    /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
+    pub(super) suspects: DirtyMap,
+    /// As replica: once the medium has this write, none of that is so any more.
+    pub(super) alike_from: Option<u64>,
+    /// The peer gets every block, and the map does not say so: it counts only when that is over.
+    pub(super) everything_due: bool,
     pub(super) meeting: Meeting,
     pub(super) claim: Option<Claim>,
     /// A Primary that has not served since its start does not, because of the peer.
@@ -101,7 +110,7 @@ pub(super) enum Degrading {
 }
 
 impl Replica {
-    /// `record`: what the last run left, `None` where the group was just created. `seed`: random, so that generations are
+    /// `record`, `map`: what the last run left, `None` where the group was just created. `seed`: random, so that generations are
     /// nobody else's. The first outputs are ready when this returns.
     pub fn new(
         config: GroupConfig,
@@ -109,6 +118,7 @@ impl Replica {
         instance: Instance,
         seed: u64,
         record: Option<Record>,
+        map: Option<Map>,
         now: Instant,
     ) -> Replica {
         let is_new = record.is_none();
@@ -120,7 +130,13 @@ impl Replica {
             history: Vec::new(),
             peer_outdated: false,
             clean: true,
+            dirty_since: None,
         });
+        let mut activity = Activity::new(&config.volumes, config.map.piece_bytes, config.map.hot_max);
+        let mut suspects = DirtyMap::new(&config.volumes, config.map.piece_bytes);
+        if let Some(map) = &map {
+            activity.restore(map, &mut suspects);
+        }
         let was_owner = record.role == Role::Primary;
         let disk = match record.disk {
             // Writes may have been acknowledged since without it.
@@ -143,13 +159,17 @@ impl Replica {
             epoch: record.epoch,
             generation: if believed { record.generation } else { Generation::NONE },
             history: if believed { record.history } else { Vec::new() },
-            dirty_since: (was_owner && record.clean && !is_new).then_some(record.generation),
+            dirty_since: record.dirty_since.filter(|_| was_owner),
             counted_for: None,
             crashed_owner: !record.clean,
             peer_outdated: record.peer_outdated,
             standing: None,
             owner: None,
             receiver,
+            activity,
+            suspects,
+            alike_from: None,
+            everything_due: false,
             meeting: Meeting::default(),
             claim: None,
             held_back: None,
@@ -186,7 +206,7 @@ impl Replica {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Submit { op, change } => match self.serving() {
-                true => self.with_owner(now, |owner, cx| owner.submit(cx, op, change)),
+                true => self.submit(now, op, change),
                 false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
             },
             Input::Read { op, volume, extent } => match self.serving() {
@@ -208,6 +228,7 @@ impl Replica {
             Input::PeerIsSlow(slow) => self.is_slow = slow,
             Input::Beat { peer, beat, good_for } => self.received_beat(now, peer, beat, good_for),
             Input::Stored { write, result } => self.stored(now, write, result),
+            Input::Mapped { write, result } => self.mapped(now, write, result),
             Input::Spilled { run, seq, result } if run == self.run => {
                 self.with_owner(now, |owner, cx| owner.spilled(cx, seq.0, result.is_ok()));
             }
@@ -248,6 +269,7 @@ impl Replica {
         if self.degrading.is_due(now) {
             self.degrading = Degrading::No;
         }
+        self.sweep(now);
         self.with_owner(now, |owner, cx| owner.resync_on(cx));
         self.settle(now);
         self.end_turn(now);
@@ -273,6 +295,7 @@ impl Replica {
             stall,
             retry,
             owner.and_then(|owner| owner.resync_retry),
+            self.activity.due().filter(|_| owner.is_some()),
             self.pending.as_ref().map(Pending::wakes_at),
         ]
         .into_iter()
@@ -329,7 +352,7 @@ impl Replica {
         let (work, run, number) = LocalWork::of(io);
         if run != self.run {
             return match work {
-                LocalWork::Flush => (),
+                LocalWork::Flush | LocalWork::Sweep => (),
                 _ => self.receiver.drained(),
             };
         }
@@ -339,6 +362,7 @@ impl Replica {
             LocalWork::ResyncRead => (),
             LocalWork::Apply => self.applied_here(now, number, result),
             LocalWork::Flush => self.flushed_replica(now, result),
+            LocalWork::Sweep => self.swept(result),
         }
     }
 
@@ -400,6 +424,11 @@ impl Replica {
 
     fn see_established(&mut self, now: Instant) {
         let Some(owner) = &mut self.owner else { return };
+        if self.everything_due && owner.is_durably_established() {
+            self.everything_due = false;
+            self.store(Then::Nothing);
+            return self.see_established(now);
+        }
         if !owner.is_established() || self.degrading == Degrading::Recording {
             return;
         }
@@ -442,6 +471,7 @@ impl Replica {
             history: self.history.clone(),
             peer_outdated: self.peer_outdated,
             clean: clean || self.role == Role::Secondary && !self.crashed_owner,
+            dirty_since: self.dirty_since.filter(|_| !self.everything_due),
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });

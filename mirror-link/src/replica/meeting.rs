@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::claim::Claim;
 use super::io::{Event, Output};
 use super::machine::{Replica, Then};
+use super::owner::range;
 use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
@@ -179,6 +180,12 @@ impl Replica {
             crashed_owner: self.crashed_owner,
             peer_outdated: self.peer_outdated,
             received: self.receiver.marks(),
+            suspects: self
+                .suspects
+                .runs(SUSPECTS)
+                .into_iter()
+                .map(|(volume, extent)| (volume, range(extent)))
+                .collect(),
             number: self.meeting.hellos,
         }
     }
@@ -263,19 +270,27 @@ impl Replica {
         if self.paused {
             return;
         }
-        // What it wrote itself nobody has counted.
-        let wrote = theirs.role == Role::Primary || theirs.crashed_owner;
-        let counted = self.counted_for == Some((peer, theirs.generation)) && !wrote;
+        if theirs.role == Role::Primary {
+            // It gives way, and says then where it may have written.
+            return;
+        }
+        let counted = self.counted_for == Some((peer, theirs.generation)) && !theirs.crashed_owner;
         let everything = missing == Missing::Everything && !counted;
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
-        if is_streaming && theirs.role == Role::Secondary && !everything {
+        if is_streaming && !everything {
             return;
         }
         let same_instance = self.meeting.streamed_to == Some(peer);
         self.meeting.streamed_to = Some(peer);
         self.counted_for = Some((peer, theirs.generation));
-        if everything && theirs.generation != Generation::NONE {
-            self.dirty_since = Some(theirs.generation);
+        if everything {
+            self.everything_due = true;
+            if theirs.generation != Generation::NONE {
+                self.dirty_since = Some(theirs.generation);
+            }
+        }
+        if !self.planted.has(Fault::IgnoreSuspects) {
+            self.with_owner(now, |owner, cx| owner.suspect(peer, &theirs.suspects, cx.now));
         }
         self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, same_instance, everything));
     }
@@ -337,6 +352,7 @@ impl Replica {
             Err(how) => return self.outputs.push_back(Output::Misbehaved(how)),
         };
         if fresh {
+            self.alike_from = None;
             // Local work of the former stream still ends, and counts for nothing in this one.
             self.run = self.run.wrapping_add(1);
             self.flushes.clear();
@@ -439,5 +455,7 @@ fn describe(decision: &Decision, mine: &str, theirs: &str) -> String {
     }
 }
 
+/// Runs of blocks in a Hello: more of them are joined where they lie next to each other.
+const SUSPECTS: usize = 512;
 /// Between two words of the owner about how far it is ahead.
 const POSITION_EVERY: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ use super::stream::{Resync, Stream};
 use crate::block::{BlockError, Durability};
 use crate::config::{Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::{BlockCount, Extent, Lba};
-use crate::ids::{Generation, OwnerEpoch, VolumeIndex, WriteSeq};
+use crate::ids::{Generation, Instance, OwnerEpoch, VolumeIndex, WriteSeq};
 use crate::wire::message::{Credit, MarkKind, ODEP_MAX, Op, Range};
 
 /// What every step needs to know, and where it puts what comes of it.
@@ -70,6 +70,8 @@ pub(super) struct Owner {
     /// When the oldest write of those that the map and the resync's copies stand for may have been acknowledged.
     pub(super) dirty_from: Option<Instant>,
     pub(super) undurable: Undurable,
+    /// What the peer said that it may have written, and which of its processes.
+    pub(super) suspected: Option<(Instance, Vec<(VolumeIndex, Range)>)>,
     /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
     pub alone: bool,
     /// The peer can't go on from the ring: a resync has to come first.
@@ -168,8 +170,16 @@ struct Work {
 }
 
 impl Owner {
-    pub fn new(epoch: OwnerEpoch, volumes: Vec<VolumeSpec>, bounds: QueueBounds, now: Instant) -> Owner {
-        let (dirty, undurable) = (DirtyMap::new(&volumes), Undurable::new(&volumes));
+    /// `dirty`: what the peer may lack from the beginning.
+    pub fn new(
+        epoch: OwnerEpoch,
+        volumes: Vec<VolumeSpec>,
+        bounds: QueueBounds,
+        dirty: DirtyMap,
+        now: Instant,
+    ) -> Owner {
+        let undurable = Undurable::new(&volumes, dirty.piece_bytes());
+        let dirty_from = (!dirty.is_empty()).then_some(now);
         Owner {
             epoch,
             ring: Ring::new(volumes.len()),
@@ -192,8 +202,9 @@ impl Owner {
             peer: PeerView::default(),
             began: now,
             dirty,
-            dirty_from: None,
+            dirty_from,
             undurable,
+            suspected: None,
             alone: false,
             detached: false,
             resync: None,
@@ -599,6 +610,11 @@ impl Owner {
         self.active.iter().filter(in_vain).any(Active::is_done_here)
     }
 
+    /// Something is written there, or will be.
+    pub(super) fn is_any_active(&self, volume: VolumeIndex, start: u64, end: u64) -> bool {
+        self.active.iter().any(|active| !active.is_done_here() && active.overlaps(volume, start, end))
+    }
+
     pub fn is_waited_for(&self) -> bool {
         let flush =
             |active: &Active| Some(active.seq) == self.last_flush && (!active.is_done_here() || self.is_established());
@@ -683,6 +699,8 @@ pub(super) enum LocalWork {
     Apply,
     /// The receiver's own flush.
     Flush,
+    /// The flush before regions cool.
+    Sweep,
 }
 
 impl LocalWork {
@@ -700,7 +718,8 @@ impl LocalWork {
             1 => LocalWork::Plain,
             2 => LocalWork::ResyncRead,
             3 => LocalWork::Apply,
-            _ => LocalWork::Flush,
+            4 => LocalWork::Flush,
+            _ => LocalWork::Sweep,
         };
         (kind, (io.0 >> 48) as u16, io.0 >> 3 & NUMBER_MASK)
     }

@@ -36,10 +36,20 @@ pub enum Fault {
     TrustVolatile,
     /// Heartbeats are not listened to.
     IgnoreBeats,
+    /// Hosts write to regions that are not on record as hot.
+    SkipActivity,
+    /// Regions cool without what was written there being on the medium.
+    CoolUnflushed,
+    /// Regions cool without a record of what the peer lacks of them.
+    CoolForgetful,
+    /// What a peer that crashed as owner may have written is not asked for.
+    IgnoreSuspects,
+    /// A replica forgets where its copy may differ before what it was sent is on its medium.
+    ForgetEarly,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 21] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -56,6 +66,11 @@ impl Fault {
         Fault::ResyncReadsThrough,
         Fault::TrustVolatile,
         Fault::IgnoreBeats,
+        Fault::SkipActivity,
+        Fault::CoolUnflushed,
+        Fault::CoolForgetful,
+        Fault::IgnoreSuspects,
+        Fault::ForgetEarly,
     ];
 }
 

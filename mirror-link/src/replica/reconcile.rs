@@ -5,9 +5,9 @@
 //! | 1 | volumes of other names or shapes | refused |
 //! | 2 | one or both were just created | the other; of two new ones the Primary; everything |
 //! | 3 | the same generation, no owner crashed | the Primary; what it knows to be missing |
-//! | 4 | the same generation, an owner crashed, the other stayed | the Primary; everything |
+//! | 4 | the same generation, an owner crashed, the other stayed | the Primary; what its map has |
 //! | 5 | the same generation, both ended as owners | refused: an epoch has one owner |
-//! | 6, 7 | one's generation is where the other began to keep count | the other; what it counted, if the first wrote nothing |
+//! | 6, 7 | one's generation is where the other began to keep count | the other; what it counted, and where the first may have written |
 //! | 8 | one's generation is further back in the other's history | the other; everything |
 //! | 9 | both have moved on from a generation in common | split brain |
 //! | 10 | nothing in common | refused |
@@ -143,7 +143,7 @@ fn same_generation(mine: &Hello, theirs: &Hello) -> Decision {
         (Role::Secondary, Role::Primary) => Side::Theirs,
     };
     let (from, to) = (hello(source, mine, theirs), hello(source.other(), mine, theirs));
-    let counted = row == 3 && from.dirty_since == Some(mine.generation) && is_of_its_generation(to);
+    let counted = from.dirty_since == Some(mine.generation) && is_of_its_generation(to);
     let missing = if counted { Missing::Counted } else { Missing::Everything };
     Decision { row, verdict: Verdict::Stream { source, missing } }
 }
@@ -156,9 +156,8 @@ fn moved_on(source: Side, mine: &Hello, theirs: &Hello) -> Decision {
         (true, Side::Mine) => 7,
         (false, _) => 8,
     };
-    // Who was owner may hold writes that the source never saw, and has not counted for it.
-    let wrote = to.role == Role::Primary || to.crashed_owner;
-    let missing = if row == 8 || wrote || !is_of_its_generation(to) { Missing::Everything } else { Missing::Counted };
+    // What it wrote itself, as an owner that the source never heard of, it tells.
+    let missing = if row == 8 || !is_of_its_generation(to) { Missing::Everything } else { Missing::Counted };
     newer(row, source, mine, theirs, missing)
 }
 
@@ -208,6 +207,7 @@ mod tests {
             crashed_owner: false,
             peer_outdated: false,
             received: Marks::default(),
+            suspects: Vec::new(),
             number: 1,
         }
     }
@@ -256,20 +256,24 @@ mod tests {
         assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Everything));
         let crashed = Hello { crashed_owner: true, ..counted.clone() };
         let decision = reconcile(&crashed, &replica);
-        assert_eq!(decision, Decision { row: 4, verdict: stream(Side::Mine, Missing::Everything) });
+        assert_eq!(decision, Decision { row: 4, verdict: stream(Side::Mine, Missing::Counted) });
+        let forgot = Hello { dirty_since: None, ..crashed.clone() };
+        assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Everything));
         let both = Hello { crashed_owner: true, ..replica };
         assert!(matches!(reconcile(&crashed, &both), Decision { row: 5, verdict: Verdict::Refuse(_) }));
     }
 
     #[test]
-    fn who_moved_on_alone_is_the_source_and_a_stale_owner_gets_everything() {
+    fn who_moved_on_alone_is_the_source_of_what_it_counted() {
         let ahead = Hello { dirty_since: Some(Generation(7)), ..hello("beta", P, 9, &[8, 7]) };
         let replica = hello("alpha", S, 7, &[]);
         let decision = reconcile(&replica, &ahead);
         assert_eq!(decision, Decision { row: 6, verdict: stream(Side::Theirs, Missing::Counted) });
         assert_eq!(reconcile(&ahead, &replica).row, 7);
-        let owner = hello("alpha", P, 7, &[]);
-        assert_eq!(reconcile(&owner, &ahead).verdict, stream(Side::Theirs, Missing::Everything));
+        let owner = Hello { crashed_owner: true, ..hello("alpha", P, 7, &[]) };
+        assert_eq!(reconcile(&owner, &ahead).verdict, stream(Side::Theirs, Missing::Counted));
+        let halfway = Hello { disk: DiskState::Inconsistent, ..owner.clone() };
+        assert_eq!(reconcile(&halfway, &ahead).verdict, stream(Side::Theirs, Missing::Everything));
         let longer = Hello { dirty_since: Some(Generation(8)), ..ahead.clone() };
         let decision = reconcile(&replica, &longer);
         assert_eq!(decision, Decision { row: 8, verdict: stream(Side::Theirs, Missing::Everything) });

@@ -8,12 +8,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::dirty::DirtyMap;
 use super::io::{Command, CommandId, Done, Event, Output, Refusal, StoreFailed};
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
 use super::meeting::Meeting;
 use super::owner::Owner;
 use super::planted::Fault;
 use super::receiver::Receiver;
+use crate::block::BlockError;
 use crate::config::Policy;
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::wire::message::{DiskState, Role};
@@ -272,7 +274,11 @@ impl Replica {
         self.ascends_from = None;
         self.crashed_owner = false;
         self.forget_spills();
-        let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue, now);
+        self.alike_from = None;
+        let clean = DirtyMap::new(&self.config.volumes, self.config.map.piece_bytes);
+        let dirty = std::mem::replace(&mut self.suspects, clean);
+        let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue, dirty, now);
+        self.sweep_begins(now);
         owner.alone = self.peer_outdated;
         self.owner = Some(owner);
         self.lend_slots();
@@ -327,6 +333,8 @@ impl Replica {
     /// Serve no more.
     pub(super) fn step_down(&mut self, now: Instant) {
         let mut running = 0;
+        self.suspect_all_that_lacks();
+        self.refuse_waiting(BlockError::Fenced);
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
         self.forget_spills();
         self.owner = None;
@@ -338,6 +346,7 @@ impl Replica {
         self.receiver.await_drained(running);
         self.degrading = Degrading::No;
         self.dirty_since = None;
+        self.everything_due = false;
         self.peer_outdated = false;
         self.paused = false;
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
@@ -360,6 +369,9 @@ impl Replica {
         }
         let is_unflushed = self.owner.as_ref().is_some_and(|owner| owner.is_unflushed);
         self.step_down(now);
+        if all && !is_unflushed {
+            self.clear_map();
+        }
         if all && is_unflushed {
             // What the peer has is whole; this copy will be made like it.
             self.set_disk(DiskState::Failed);
@@ -410,13 +422,17 @@ impl Replica {
     fn finish_end(&mut self, now: Instant) {
         let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
         let clean = self.is_all_with_the_peer() && self.owner.as_ref().is_some_and(|owner| !owner.is_unflushed);
+        if clean {
+            self.clear_map();
+        }
         self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
         self.store_as(clean, Then::Answer(id));
     }
 
     fn is_all_with_the_peer(&self) -> bool {
         let all = |owner: &Owner| owner.is_established() && owner.lag_bytes() + owner.ring.lag_writes == 0;
-        self.owner.as_ref().is_some_and(|owner| all(owner) && !owner.is_waited_for())
+        let waited_for = |owner: &Owner| owner.is_waited_for() || self.activity.is_waited_for();
+        self.owner.as_ref().is_some_and(|owner| all(owner) && !waited_for(owner))
     }
 
     // What takes its time.
@@ -424,7 +440,8 @@ impl Replica {
     pub(super) fn see_to_pending(&mut self, now: Instant) {
         let Some(pending) = &self.pending else { return };
         let is_late = pending.deadline <= now;
-        let mut is_idle = self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
+        let no_host_waits = !self.activity.is_waited_for();
+        let mut is_idle = no_host_waits && self.owner.as_ref().is_none_or(|owner| !owner.is_waited_for());
         let lag = self.owner.as_ref().map_or(0, |owner| owner.lag_bytes() + owner.ring.lag_writes);
         let established = self.owner.as_ref().is_some_and(Owner::is_established);
         let ends = matches!(pending.what, What::Demoting { .. } | What::Ending) && is_idle && lag == 0 && established;

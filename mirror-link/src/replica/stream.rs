@@ -7,7 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::dirty::PIECE_BYTES;
 use super::io::{Event, Found, Misbehaviour, Output};
 use super::owner::{Context, Owner, PeerView};
 use super::planted::Fault;
@@ -17,8 +16,8 @@ use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
 use crate::config::Policy;
 use crate::extent::Extent;
-use crate::ids::{Slot, WriteSeq};
-use crate::wire::message::{Ack, Begin, Marks, Message, Op};
+use crate::ids::{Instance, Slot, VolumeIndex, WriteSeq};
+use crate::wire::message::{Ack, Begin, Marks, Message, Op, Range};
 
 /// An agreement to send, in one session.
 #[derive(Clone, Debug)]
@@ -40,6 +39,19 @@ pub(super) struct Resync {
 }
 
 impl Owner {
+    /// What the peer says its own writes may have changed is dirty; once, however often it says so.
+    pub fn suspect(&mut self, peer: Instance, suspects: &[(VolumeIndex, Range)], now: Instant) {
+        if suspects.is_empty() || self.suspected.as_ref().is_some_and(|(from, of)| *from == peer && of == suspects) {
+            return;
+        }
+        for &(volume, range) in suspects {
+            if usize::from(volume.0) < self.volumes.len() {
+                self.set_dirty(volume, range, now);
+            }
+        }
+        self.suspected = Some((peer, suspects.into()));
+    }
+
     /// Start to send, or start over. `marks`: what the peer holds. `same_instance`: as far as we knew before.
     pub fn begin(&mut self, cx: &mut Context, marks: Marks, same_instance: bool, everything: bool) {
         self.stop();
@@ -395,7 +407,9 @@ impl Owner {
         self.resync_retry = None;
         let reads_max = if self.is_waited_for() { RESYNC_READS_BESIDE_HOSTS } else { RESYNC_READS_MAX };
         while self.resync_reads < reads_max && self.has_room_for_resync() {
-            let Some((volume, extent)) = self.dirty.take(RESYNC_PIECES) else { break };
+            let Some((volume, extent)) = self.dirty.take(RESYNC_BYTES.div_ceil(self.dirty.piece_bytes())) else {
+                break;
+            };
             self.resync_reads += 1;
             // What it is to be is known when it is read; until then only where.
             let place = Op::Unmap { volume, range: super::owner::range(extent) };
@@ -414,12 +428,12 @@ impl Owner {
 
     fn has_room_for_resync(&self) -> bool {
         // What the reads under way will find is not in memory yet, and will be.
-        let coming = self.resync_reads as u64 * RESYNC_PIECES * PIECE_BYTES;
+        let coming = self.resync_reads as u64 * RESYNC_BYTES;
         self.ring.memory_bytes + coming + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
     }
 
     /// Planted: a copy that takes no part in the order.
-    fn read_through(&mut self, cx: &mut Context, volume: crate::ids::VolumeIndex, extent: Extent, place: Op) {
+    fn read_through(&mut self, cx: &mut Context, volume: VolumeIndex, extent: Extent, place: Op) {
         let payload = extent.byte_length(self.volumes[usize::from(volume.0)].block_length);
         let seq = self.ring.push(self.after, Default::default(), place, Place::Reading, true, payload);
         let io = super::owner::LocalWork::ResyncRead.io(cx.run, seq);
@@ -479,6 +493,12 @@ impl Owner {
         self.stream.as_ref().is_some_and(|stream| stream.established)
     }
 
+    /// And the peer has it on its medium.
+    pub fn is_durably_established(&self) -> bool {
+        let is_durable = |stream: &Stream| stream.done.is_some_and(|done| done <= self.peer.durable_upto);
+        self.stream.as_ref().is_some_and(|stream| stream.established && is_durable(stream))
+    }
+
     pub fn link_state(&self) -> LinkState {
         match &self.stream {
             None | Some(Stream { acknowledged: false, .. }) => LinkState::Meeting,
@@ -519,8 +539,8 @@ fn runs_are_sound(ack: &Ack, next: u64) -> bool {
 
 /// Spilled writes on their way back at once.
 const FETCHING_MAX: usize = 32;
-/// Dirty pieces in one read: 256 KiB.
-const RESYNC_PIECES: u64 = 4;
+/// In one read; one piece where that is more.
+const RESYNC_BYTES: u64 = 256 << 10;
 /// Free memory in the queue without which a resync takes nothing up; half of a queue that is smaller.
 const RESYNC_ROOM: u64 = 1 << 20;
 const RESYNC_READS_MAX: usize = 16;

@@ -7,7 +7,7 @@ use super::Time;
 use super::disk::{Disk, Place, Stamp};
 use super::history::{MarkKey, Moment, ReignIndex};
 use super::net::SessionIndex;
-use super::store::{Spill, Store};
+use super::store::{Maps, Spill, Store};
 use crate::ids::Instance;
 use crate::replica::Replica;
 use crate::replica::io::{Command, CommandId, HostOp, Standing};
@@ -81,6 +81,7 @@ pub struct Node {
     pub incarnation: u32,
     pub disk: Disk,
     pub store: Store,
+    pub maps: Maps,
     pub spill: Spill,
     /// When its last process, and its disk's cache, were lost.
     pub restarted: Moment,
@@ -100,12 +101,14 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(volumes: &[u64]) -> Node {
+    /// Blocks, and blocks in a region of the map.
+    pub fn new(volumes: &[u64], region: u64) -> Node {
         Node {
             process: None,
             incarnation: 0,
             disk: Disk::new(volumes),
             store: Store::default(),
+            maps: Maps::new(volumes, region),
             spill: Spill::default(),
             restarted: Moment(0),
             lost_power: Moment(0),

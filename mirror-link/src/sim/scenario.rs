@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use super::{Time, disk};
-use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::BlockCount;
 use crate::replica::planted::Fault;
 use crate::wire::message::Role;
@@ -79,6 +79,7 @@ pub struct Scenario {
     pub volumes: Vec<u64>,
     pub policy: Policy,
     pub queue: QueueBounds,
+    pub map: MapBounds,
     pub slots: u8,
     /// Bytes under way on a slot from which on others are taken.
     pub spread: u64,
@@ -133,6 +134,7 @@ impl Scenario {
             volumes: (0..rng.between(1, 2)).map(|_| rng.pick(&[96, 300, 500])).collect(),
             policy: draw_policy(rng),
             queue: draw_queue(rng),
+            map: MapBounds { piece_bytes: rng.pick(&[512, 1024, 4096]), hot_max: rng.pick(&[1, 3, 100]) },
             slots: rng.between(1, 4) as u8,
             // As it is it takes more than hosts here ever have under way.
             spread: rng.pick(&[1, 2_000, 256 << 10]),
@@ -172,6 +174,11 @@ impl Scenario {
         }
     }
 
+    /// Blocks in a region of the map.
+    pub fn region(&self) -> u64 {
+        64 * self.map.piece_bytes / u64::from(disk::BLOCK.bytes())
+    }
+
     pub fn group(&self, node: usize) -> GroupConfig {
         let volumes = self.volumes.iter().enumerate().map(|(at, &blocks)| VolumeSpec {
             name: format!("v{at}").into(),
@@ -185,6 +192,7 @@ impl Scenario {
             first_role: [Role::Primary, Role::Secondary][node],
             policy: self.policy,
             queue: self.queue,
+            map: self.map,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::rng::Rng;
 use crate::block::Payload;
 use crate::ids::WriteSeq;
-use crate::replica::io::{Input, Record, StoreFailed, StoreWrite};
+use crate::replica::io::{Input, Map, MapChange, MapOfVolume, MapWrite, Record, StoreFailed, StoreWrite};
 
 #[derive(Debug, Default)]
 pub struct Store {
@@ -47,6 +48,94 @@ impl Store {
             self.durable = Some(*record);
         }
         (self.due, self.newest) = (Vec::new(), None);
+    }
+}
+
+/// A node's map: what is due is written together, first its dirty words, then its hot bits; any part of either may be there
+/// after a crash or a failure, and goes with what is written next.
+#[derive(Debug)]
+pub struct Maps {
+    /// What a restart finds.
+    pub durable: Map,
+    /// With all that was ever due.
+    image: Map,
+    due: Vec<(MapWrite, Box<MapChange>)>,
+    under_way: Option<(Vec<MapWrite>, Map)>,
+}
+
+impl Maps {
+    /// Blocks, and blocks in a region.
+    pub fn new(volumes: &[u64], region: u64) -> Maps {
+        let volumes = volumes.iter().map(|blocks| {
+            let regions = blocks.div_ceil(region);
+            MapOfVolume { hot: vec![0; regions.div_ceil(64) as usize], dirty: vec![0; regions as usize] }
+        });
+        let map = Map { volumes: volumes.collect() };
+        Maps { durable: map.clone(), image: map, due: Vec::new(), under_way: None }
+    }
+
+    pub fn push(&mut self, write: MapWrite, change: Box<MapChange>) {
+        self.due.push((write, change));
+    }
+
+    /// True: what is due is under way from now on, and ends some time.
+    pub fn begin(&mut self) -> bool {
+        if self.under_way.is_some() || self.due.is_empty() {
+            return false;
+        }
+        let (writes, changes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.due).into_iter().unzip();
+        changes.iter().for_each(|change| apply(&mut self.image, change));
+        self.under_way = Some((writes, self.image.clone()));
+        true
+    }
+
+    pub fn end(&mut self, result: Result<(), StoreFailed>, rng: &mut Rng) -> Vec<Input> {
+        let Some((writes, image)) = self.under_way.take() else { return Vec::new() };
+        match result {
+            Ok(()) => self.durable = image,
+            Err(StoreFailed) => self.lands_in_part(&image, rng),
+        }
+        writes.into_iter().map(|write| Input::Mapped { write, result }).collect()
+    }
+
+    pub fn dies(&mut self, rng: &mut Rng) {
+        if let Some((_, image)) = self.under_way.take() {
+            self.lands_in_part(&image, rng);
+        }
+        self.due.clear();
+        self.image = self.durable.clone();
+    }
+
+    fn lands_in_part(&mut self, image: &Map, rng: &mut Rng) {
+        let all_dirty = rng.coin();
+        for (durable, new) in self.durable.volumes.iter_mut().zip(&image.volumes) {
+            for (word, new) in durable.dirty.iter_mut().zip(&new.dirty) {
+                if all_dirty || rng.coin() {
+                    *word = *new;
+                }
+            }
+            for (word, new) in durable.hot.iter_mut().zip(&new.hot).filter(|_| all_dirty) {
+                let mask = rng.draw();
+                *word = *word & !mask | *new & mask;
+            }
+        }
+    }
+}
+
+fn apply(map: &mut Map, change: &MapChange) {
+    if change.clear {
+        for volume in &mut map.volumes {
+            volume.hot.fill(0);
+            volume.dirty.fill(0);
+        }
+    }
+    for &(region, word) in &change.dirty {
+        map.volumes[usize::from(region.volume.0)].dirty[region.index as usize] = word;
+    }
+    for &(region, hot) in &change.hot {
+        let word = &mut map.volumes[usize::from(region.volume.0)].hot[(region.index / 64) as usize];
+        let bit = 1 << (region.index % 64);
+        *word = if hot { *word | bit } else { *word & !bit };
     }
 }
 

@@ -77,6 +77,10 @@ impl World {
                 self.nodes[node].store.push(write, record);
                 self.record_begins(node);
             }
+            Output::Map { write, change } => {
+                self.nodes[node].maps.push(write, change);
+                self.map_begins(node);
+            }
             Output::Spill { run, seq, data } => self.spill(node, Order::Put(run, seq, data)),
             Output::Unspill { run, seq } => self.spill(node, Order::Get(run, seq)),
             Output::TrimSpill { upto } => self.spill(node, Order::Trim(upto)),
@@ -140,6 +144,21 @@ impl World {
         let answers = self.nodes[node].store.end(result);
         self.turn(node, answers);
         self.record_begins(node);
+    }
+
+    fn map_begins(&mut self, node: usize) {
+        if self.nodes[node].maps.begin() {
+            let delay = self.scenario.store.draw(&mut self.rng);
+            let incarnation = self.nodes[node].incarnation;
+            self.after(delay, Event::Map { node, incarnation });
+        }
+    }
+
+    pub(super) fn map_ends(&mut self, node: usize) {
+        let result = if self.store_fails() { Err(StoreFailed) } else { Ok(()) };
+        let answers = self.nodes[node].maps.end(result, &mut self.rng);
+        self.turn(node, answers);
+        self.map_begins(node);
     }
 
     fn spill(&mut self, node: usize, order: Order) {
@@ -282,6 +301,7 @@ fn fingerprint(output: &Output) -> u64 {
         Output::Answer { id, result } => 10 << 56 | u64::from(result.is_ok()) << 48 | id.0,
         Output::Event(_) => 11 << 56,
         Output::Misbehaved(_) => 12 << 56,
+        Output::Map { write, .. } => 13 << 56 | write.0,
     }
 }
 

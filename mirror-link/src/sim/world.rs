@@ -13,6 +13,7 @@ use super::node::{Node, Process};
 use super::operator::Operator;
 use super::rng::Rng;
 use super::scenario::{NAMES, Scenario, Trouble};
+use super::store::Maps;
 use super::trace::Trace;
 use crate::ids::{Instance, Slot};
 use crate::replica::Replica;
@@ -42,6 +43,10 @@ pub enum Event {
         fails: bool,
     },
     Record {
+        node: usize,
+        incarnation: u32,
+    },
+    Map {
         node: usize,
         incarnation: u32,
     },
@@ -216,7 +221,7 @@ pub struct World {
 impl World {
     /// `base`: the instant at which virtual time begins. `text`: keep what happened as text.
     pub fn new(scenario: Scenario, rng: Rng, base: Instant, text: bool) -> World {
-        let nodes = [(), ()].map(|()| Node::new(&scenario.volumes));
+        let nodes = [(), ()].map(|()| Node::new(&scenario.volumes, scenario.region()));
         let hosts = scenario.hosts.iter().map(|&habits| Host::new(habits)).collect();
         let mut world = World {
             base,
@@ -286,6 +291,7 @@ impl World {
                 self.of(node, incarnation, |w| w.disk_ends(node, io, fails))
             }
             Event::Record { node, incarnation } => self.of(node, incarnation, |w| w.record_ends(node)),
+            Event::Map { node, incarnation } => self.of(node, incarnation, |w| w.map_ends(node)),
             Event::Spill { node, incarnation } => self.of(node, incarnation, |w| w.spill_ends(node)),
             Event::Deliver { session, slot, number, to, message } => self.deliver(session, slot, number, to, *message),
             Event::SessionUp { session, side } => self.session_up(session, side),
@@ -355,7 +361,11 @@ impl World {
         });
         let (now, config) = (self.instant(), self.scenario.group(node));
         let record = self.nodes[node].store.durable.clone();
-        let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, record, now);
+        if record.is_none() {
+            self.nodes[node].maps = Maps::new(&self.scenario.volumes, self.scenario.region());
+        }
+        let map = Some(self.nodes[node].maps.durable.clone());
+        let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, record, map, now);
         self.scenario.faults.iter().for_each(|&fault| replica.plant(fault));
         replica.spread_from(self.scenario.spread);
         let at = &mut self.nodes[node];
@@ -384,6 +394,7 @@ impl World {
         let restarted = self.history.moment();
         let at = &mut self.nodes[node];
         at.store.dies(replaced);
+        at.maps.dies(&mut self.rng);
         at.restarted = restarted;
         match power {
             true => at.disk.power_fails(&mut self.rng),

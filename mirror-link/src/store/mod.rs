@@ -4,12 +4,14 @@
 //!   STATE_DIR/mirror/GROUP/        one process has it at a time
 //!     record.json                  replaced whole or not at all
 //!     record.former.json           an owner's, whose data is not there: in force again when the data is
+//!     map                          where the copies may differ: hot regions, dirty pieces
 //!     spill/0 spill/1 …            of this process alone; removed when the next one starts
 //! ```
 //!
 //! Thin shells over the file system: their calls block, so async callers go through `spawn_blocking`.
 
 pub mod copies;
+pub mod map;
 mod place;
 mod record;
 mod spill;
@@ -17,6 +19,7 @@ mod spill;
 use std::io;
 use std::path::PathBuf;
 
+pub use map::MapFile;
 pub use place::Place;
 pub use record::{Kept, RecordStore};
 pub use spill::{SpillError, SpillFile};

@@ -189,6 +189,7 @@ mod tests {
             history: (0..HISTORY_MAX as u128).map(Generation).collect(),
             peer_outdated: true,
             clean: false,
+            dirty_since: Some(Generation(7)),
         }
     }
 

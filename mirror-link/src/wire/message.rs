@@ -67,6 +67,9 @@ pub struct Hello {
     pub peer_outdated: bool,
     /// The sender is ready to be a stream's receiver, and holds this much of the last one.
     pub received: Marks,
+    /// Where the sender's copy may differ from the receiver's by what it wrote itself; at most [`SUSPECTS_MAX`] runs. Of one
+    /// that reigns, nothing: it says so when it has given way.
+    pub suspects: Vec<(VolumeIndex, Range)>,
     /// Counts the Hellos of a session, so that of two that overtake each other the newer stands.
     pub number: u64,
 }
@@ -249,6 +252,8 @@ pub const RUNS_MAX: usize = 16;
 pub const FAILED_MAX: usize = 1024;
 /// Volumes in a group.
 pub const VOLUMES_MAX: usize = 4096;
+/// Runs of blocks in a Hello.
+pub const SUSPECTS_MAX: usize = 4096;
 /// Generations a node remembers.
 pub const HISTORY_MAX: usize = 16;
 /// Payload of a write, bytes: as much as one command may carry.

@@ -147,12 +147,14 @@ fn any_hello() -> impl Strategy<Value = Hello> {
         Just(DiskState::Failed)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Secondary)];
-    let names = (name(), name(), vec(any_shape(), 0..5));
+    let suspect = (any::<u16>(), any::<u64>(), any::<u64>())
+        .prop_map(|(volume, lba, blocks)| (VolumeIndex(volume), Range { lba: Lba(lba), blocks: BlockCount(blocks) }));
+    let names = (name(), name(), vec(any_shape(), 0..5), vec(suspect, 0..5));
     let standing = (role, disk, epoch(), generation(), vec(generation(), 0..=HISTORY_MAX), option::of(generation()));
     let rest = (any::<u64>(), any::<(bool, bool)>(), epoch(), seq(), seq(), any::<u64>());
     (names, standing, rest).prop_map(
         |(
-            (group, node, volumes),
+            (group, node, volumes, suspects),
             (role, disk, epoch, generation, history, dirty_since),
             (instance, (crashed_owner, peer_outdated), received, applied_upto, durable_upto, number),
         )| Hello {
@@ -169,6 +171,7 @@ fn any_hello() -> impl Strategy<Value = Hello> {
             crashed_owner,
             peer_outdated,
             received: Marks { epoch: received, applied_upto, durable_upto },
+            suspects,
             number,
         },
     )

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    Compression, Encryption, Heartbeat, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
+    Compression, Encryption, Heartbeat, MapBounds, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -130,6 +130,7 @@ pub struct VolumeMirror {
     pub first_role: Role,
     pub policy: Policy,
     pub queue: QueueBounds,
+    pub map: MapBounds,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -320,7 +321,7 @@ impl VolumeConfig {
 impl VolumeMirror {
     /// With every default.
     pub fn new(peer: NodeName, group: GroupName, first_role: Role) -> VolumeMirror {
-        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE }
+        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE, map: DEFAULT_MAP }
     }
 }
 
@@ -407,6 +408,9 @@ pub const WAIT_FOR_PEER: Duration = Duration::from_secs(30);
 /// A minute of a slow link, or a second of a fast one, in memory; more is kept as which blocks changed.
 pub const DEFAULT_QUEUE: QueueBounds =
     QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 32 << 20, window_writes: 4096 };
+
+/// 2 MiB of map a TiB, and after a crash at most some 4 GiB to send: seconds on 10 Gb/s.
+pub const DEFAULT_MAP: MapBounds = MapBounds { piece_bytes: 64 << 10, hot_max: 1024 };
 
 /// TCP and UDP; beside iSCSI's 3260.
 pub const MIRROR_PORT: u16 = 3262;

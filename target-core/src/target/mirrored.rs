@@ -118,6 +118,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("max_stall", ours.max_stall == theirs.max_stall),
         ("wait_for_peer", ours.wait_for_peer == theirs.wait_for_peer),
         ("queue", first.queue == other.queue),
+        ("map", first.map == other.map),
     ]
     .into_iter()
     .filter(|(_, same)| !same)

@@ -108,6 +108,7 @@ impl Groups {
             first_role: group.mirror.first_role,
             policy: group.mirror.policy,
             queue: group.mirror.queue,
+            map: group.mirror.map,
         };
         let node = config.node.as_str().into();
         let started = Group::start(group_config, node, instance, &config.state_dir, of_group, front.clone())

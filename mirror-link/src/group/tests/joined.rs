@@ -59,6 +59,8 @@ async fn what_is_answered_in_sync_mode_is_on_the_replica() {
 async fn an_async_write_waits_for_the_local_device_alone() {
     let pair = Pair::start(Mode::Async).await;
     let line = pair.connected().await;
+    // The first write to a region waits for the map too.
+    pair.a.write(0, 1, 1).await.unwrap();
     line.stall(true);
     let data = Payload::from(Bytes::from(vec![1; BLOCK]));
     for lba in 0..100 {
@@ -73,6 +75,7 @@ async fn an_async_write_waits_for_the_local_device_alone() {
 async fn a_read_waits_for_the_write_that_a_failover_would_undo() {
     let pair = Pair::start(Mode::Sync).await;
     let line = pair.connected().await;
+    pair.a.write(0, 1, 1).await.unwrap();
     line.stall(true);
     let data = Payload::from(Bytes::from(vec![1; 2 * BLOCK]));
     let (group, extent) = (&pair.a.group, |lba, blocks| pair.a.device.extent(lba, blocks));

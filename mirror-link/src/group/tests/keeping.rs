@@ -18,6 +18,7 @@ fn record(epoch: u64) -> Box<Record> {
         history: Vec::new(),
         peer_outdated: false,
         clean: false,
+        dirty_since: None,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::device::{BLOCK, TestDevice};
 use super::recorder::Recorder;
 use crate::block::{BlockDevice, BlockError, Durability, Payload};
-use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::group::{Group, GroupError};
 use crate::ids::{Instance, VolumeIndex};
 use crate::replica::io::{Command, Done, Refusal};
@@ -43,6 +43,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
             max_stall: Duration::from_secs(1),
             wait_for_peer: Duration::from_millis(300),
         },
+        map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         queue: QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 256 },
     }
 }

@@ -108,6 +108,7 @@ impl Fake {
             crashed_owner: false,
             peer_outdated: false,
             received: Marks::default(),
+            suspects: Vec::new(),
             number: 1,
         }))
     }

@@ -62,7 +62,7 @@ impl Pair {
         let nodes = configs.map(|config| {
             let image = config.volumes.iter().map(|volume| vec![ZEROES; volume.capacity.0 as usize]).collect();
             let instance = Instance(node as u64 + 1);
-            let mut replica = Replica::new(config, NAMES[node].into(), instance, node as u64 + 7, None, now);
+            let mut replica = Replica::new(config, NAMES[node].into(), instance, node as u64 + 7, None, None, now);
             faults.iter().for_each(|&fault| replica.plant(fault));
             // One write after the other, each on another slot.
             replica.spread_from(1);
@@ -250,6 +250,7 @@ impl Pair {
                 self.nodes[node].record = Some(*record);
                 return Some(Input::Stored { write, result: Ok(()) });
             }
+            Output::Map { write, .. } => return Some(Input::Mapped { write, result: Ok(()) }),
             Output::Complete { op, result } => {
                 let promise = Promise::given(self.nodes[node].record.as_ref(), &self.status(node));
                 let stamp = self.nodes[node].open.remove(&op).expect("answered once");

@@ -8,14 +8,19 @@ use nom::multi::count;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 
 use super::field::{Parsed, at_most, epoch, fault, flags, generation, name, name_length, reserved, seq};
-use crate::extent::{BlockCount, BlockLength};
-use crate::ids::{Generation, Instance, NAME_MAX};
-use crate::wire::message::{DiskState, HISTORY_MAX, Hello, Marks, Role, VOLUMES_MAX, VolumeShape};
+use crate::extent::{BlockCount, BlockLength, Lba};
+use crate::ids::{Generation, Instance, NAME_MAX, VolumeIndex};
+use crate::wire::message::{DiskState, HISTORY_MAX, Hello, Marks, Range, Role, SUSPECTS_MAX, VOLUMES_MAX, VolumeShape};
 
-const FIXED_LENGTH: usize = 88;
+const FIXED_LENGTH: usize = 92;
 const SHAPE_LENGTH: usize = 12;
-pub(in crate::wire) const LENGTH: RangeInclusive<usize> =
-    FIXED_LENGTH..=FIXED_LENGTH + 16 * HISTORY_MAX + 2 * NAME_MAX + VOLUMES_MAX * (SHAPE_LENGTH + NAME_MAX);
+const SUSPECT_LENGTH: usize = 20;
+const LENGTH_MAX: usize = FIXED_LENGTH
+    + 16 * HISTORY_MAX
+    + 2 * NAME_MAX
+    + VOLUMES_MAX * (SHAPE_LENGTH + NAME_MAX)
+    + SUSPECTS_MAX * SUSPECT_LENGTH;
+pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=LENGTH_MAX;
 
 const CRASHED_OWNER: u8 = 1;
 const PEER_OUTDATED: u8 = 2;
@@ -47,7 +52,8 @@ const DIRTY_SINCE: u8 = 4;
 ///  76|                                                               |
 ///  80| role          | disk state    |. . . . . S O C| history count |
 ///  84| volume count                  | group length  | node length   |
-///  88/ history, 16 bytes each, newest first                          /
+///  88| suspect count                 | reserved = 0                  |
+///  92/ history, 16 bytes each, newest first                          /
 ///   +/ group name                                                    /
 ///   +/ node name                                                     /
 ///   +/ volumes, one after the other:                                 /
@@ -56,6 +62,14 @@ const DIRTY_SINCE: u8 = 4;
 ///   4|                                                               |
 ///   8| block length, bytes           | name length   | reserved = 0  |
 ///  12/ name                                                          /
+///   +/ suspects, one after the other:                                /
+///   0| volume                        | reserved = 0                  |
+///   4| first block                                                   |
+///    +                                                               +
+///   8|                                                               |
+///  12| blocks                                                        |
+///    +                                                               +
+///  16|                                                               |
 ///
 ///  role: 1 Primary · 2 Secondary. disk state: 1 UpToDate · 2 Consistent · 3 Outdated · 4 Inconsistent · 5 Failed
 ///  S: dirty since is there.  O: the peer is outdated.  C: crashed as owner.
@@ -63,7 +77,7 @@ const DIRTY_SINCE: u8 = 4;
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
     let (rest, (number, instance, epoch, generation_, since, received)) =
         (be_u64, be_u64.map(Instance), epoch, generation, generation, marks).parse(input)?;
-    let (rest, (role, disk, flags, history, volumes, group, node)) = (
+    let (rest, (role, disk, flags, history, volumes, group, node, suspects, ())) = (
         role,
         disk_state,
         flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE),
@@ -71,6 +85,8 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
         be_u8,
         be_u8,
+        at_most(be_u16, SUSPECTS_MAX, "at most 4096 suspects"),
+        reserved(2),
     )
         .parse(rest)?;
     let dirty_since = match since {
@@ -78,8 +94,9 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         Generation::NONE => None,
         _ => return fault("no generation where the flag says that there is none", flags),
     };
-    let (rest, (history, group, node, volumes)) =
-        (count(generation, history), name(group), name(node), count(shape, volumes)).parse(rest)?;
+    let (rest, (history, group, node, volumes, suspects)) =
+        (count(generation, history), name(group), name(node), count(shape, volumes), count(suspect, suspects))
+            .parse(rest)?;
     let hello = Hello {
         group,
         node,
@@ -94,6 +111,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         crashed_owner: flags & CRASHED_OWNER != 0,
         peer_outdated: flags & PEER_OUTDATED != 0,
         received,
+        suspects,
         number,
     };
     Ok((rest, hello))
@@ -136,9 +154,16 @@ fn shape(input: &[u8]) -> Parsed<'_, VolumeShape> {
     Ok((rest, VolumeShape { name, block_length, capacity }))
 }
 
+fn suspect(input: &[u8]) -> Parsed<'_, (VolumeIndex, Range)> {
+    let (rest, (volume, (), lba, blocks)) =
+        (be_u16.map(VolumeIndex), reserved(2), be_u64.map(Lba), be_u64.map(BlockCount)).parse(input)?;
+    Ok((rest, (volume, Range { lba, blocks })))
+}
+
 pub(super) fn put(hello: &Hello, out: &mut BytesMut) {
     assert!(hello.history.len() <= HISTORY_MAX, "a node remembers {HISTORY_MAX} generations");
     assert!(hello.volumes.len() <= VOLUMES_MAX, "a group has at most {VOLUMES_MAX} volumes");
+    assert!(hello.suspects.len() <= SUSPECTS_MAX, "runs are joined where there are more than {SUSPECTS_MAX}");
     out.put_u64(hello.number);
     out.put_u64(hello.instance.0);
     out.put_u64(hello.epoch.0);
@@ -152,6 +177,8 @@ pub(super) fn put(hello: &Hello, out: &mut BytesMut) {
     out.put_u16(hello.volumes.len() as u16);
     out.put_u8(name_length(&hello.group));
     out.put_u8(name_length(&hello.node));
+    out.put_u16(hello.suspects.len() as u16);
+    out.put_u16(0);
     hello.history.iter().for_each(|generation| out.put_u128(generation.0));
     out.put_slice(hello.group.as_bytes());
     out.put_slice(hello.node.as_bytes());
@@ -161,6 +188,12 @@ pub(super) fn put(hello: &Hello, out: &mut BytesMut) {
         out.put_u8(name_length(&volume.name));
         out.put_u8(0);
         out.put_slice(volume.name.as_bytes());
+    }
+    for (volume, range) in &hello.suspects {
+        out.put_u16(volume.0);
+        out.put_u16(0);
+        out.put_u64(range.lba.0);
+        out.put_u64(range.blocks.0);
     }
 }
 
@@ -222,19 +255,21 @@ mod tests {
             crashed_owner: true,
             peer_outdated: false,
             received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
+            suspects: vec![(VolumeIndex(1), Range { lba: Lba(0x80), blocks: BlockCount(0x40) })],
             number: 1,
         };
         golden(
             &of_group(Message::Hello(Box::new(hello))),
-            "4c554e4d 01100000 11223344 55667788 0003 0000 0000009f 00000000 00000000 643b82d3 00000000 44f8fe60
+            "4c554e4d 01100000 11223344 55667788 0003 0000 000000b7 00000000 00000000 9c645a9f 00000000 9dd7c835
              00000000 00000001 00000000 00000077 00000000 00000004
              00000000 00000000 00000000 000000aa 00000000 00000000 00000000 000000bb
              00000000 00000003 00000000 00000021 00000000 00000020
-             01030502 00020404
+             01030502 00020404 00010000
              00000000 00000000 00000000 000000bb 00000000 00000000 00000000 000000cc
              62616e6b 62657461
              00000000 00000100 10000400 64617461
-             00000000 00000200 02000300 6c6f67",
+             00000000 00000200 02000300 6c6f67
+             00010000 00000000 00000080 00000000 00000040",
         );
     }
 }
