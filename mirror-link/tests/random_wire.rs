@@ -89,6 +89,8 @@ fn hello(random: &mut Random) -> Hello {
         history: (0..random.below(4)).map(|_| random.generation()).collect(),
         dirty_since: random.one_in(2).then(|| random.generation()),
         crashed_owner: random.one_in(2),
+        lost_cache: random.one_in(2),
+        holds: random.one_in(2),
         peer_outdated: random.one_in(2),
         received: Marks::default(),
         suspects: Vec::new(),

@@ -114,6 +114,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::AcceptOldEpoch | Fault::EpochNotDurable | Fault::IgnoreBeats => &["OneWriter"],
         Fault::ClearBitEarly | Fault::DropSpill | Fault::ResyncReadsThrough | Fault::TrustVolatile => &["Alike"],
         Fault::SkipActivity | Fault::CoolUnflushed | Fault::CoolForgetful => &["Alike", "Kept", "Closed"],
+        Fault::TrustOwnCache => &["Kept"],
+        Fault::PromoteUnflushed => &["Alike", "Closed"],
         Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],
     }

@@ -23,12 +23,12 @@ use crate::store::map::{self, Found, MapFile};
 use crate::store::{Kept, Place, RecordStore, StoreError};
 use crate::wire::message::{DiskState, HISTORY_MAX, Role};
 
-/// Blocks.
+/// Blocks. With the record: has the machine been up since it was written?
 pub(super) fn restore(
     place: &Arc<Place>,
     config: &GroupConfig,
     devices: &[Arc<dyn BlockDevice>],
-) -> Result<(RecordStore, Option<Record>), GroupError> {
+) -> Result<(RecordStore, Option<(Record, bool)>), GroupError> {
     let of_store = |source| GroupError::Store { group: config.name.clone(), source };
     let origins: Vec<Origin> = devices.iter().map(|device| device.origin()).collect();
     let store = RecordStore::new(place);
@@ -46,7 +46,7 @@ pub(super) fn restore(
         tracing::warn!(group = %config.name, "the data that was missing is there again, and its record in force");
         let store = store.of(former.copies.unwrap_or_default());
         store.save(&former.record).and_then(|()| store.forget_former()).map_err(of_store)?;
-        return Ok((store, Some(former.record)));
+        return Ok((store, Some((former.record, false))));
     }
     let mut keeps_former = former.is_some();
     let record = match finding {
@@ -61,11 +61,12 @@ pub(super) fn restore(
     let copies = copies_of(config, &origins, recorded.copies.as_deref());
     let store = if keeps_former { store.keep_former(record.epoch).map_err(of_store)? } else { store };
     let store = store.of(copies.clone());
-    if (Kept { record: record.clone(), copies: Some(copies.clone()) }) != recorded {
+    let has_cache = recorded.is_of_this_boot();
+    if record != recorded.record || recorded.copies.as_ref() != Some(&copies) {
         store.save(&record).map_err(of_store)?;
     }
     set_labels(config, devices, &origins, &copies)?;
-    Ok((store, Some(record)))
+    Ok((store, Some((record, has_cache))))
 }
 
 /// Where there was a record, a map that is missing, or of other volumes, says that anything may differ.
@@ -113,6 +114,8 @@ fn disowned(record: Record) -> Record {
         peer_outdated: false,
         clean: true,
         dirty_since: None,
+        mode: record.mode,
+        lost_cache: false,
         epoch: record.epoch,
     }
 }

@@ -19,7 +19,7 @@ use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
 use crate::ids::{GroupName, Instance, NodeName};
 use crate::replica::Replica;
-use crate::replica::io::{Map, Record};
+use crate::replica::io::Left;
 use crate::store::{MapFile, Place, RecordStore, SpillFile, StoreError};
 use crate::wire::datagram::GroupTag;
 
@@ -37,9 +37,8 @@ pub enum GroupError {
 /// What is kept in files, opened.
 struct Files {
     records: RecordStore,
-    record: Option<Record>,
+    left: Option<Left>,
     map_file: MapFile,
-    map: Map,
     spills: SpillFile,
 }
 
@@ -61,7 +60,7 @@ impl Group {
             cause: format!("the kernel gives no random numbers: {error}"),
         })?;
         let now = Instant::now();
-        let replica = Replica::new(config.clone(), node, instance, seed, files.record, Some(files.map), now);
+        let replica = Replica::new(config.clone(), node, instance, seed, files.left, now);
         let group = Arc::new(Group {
             tag: GroupTag::of(&config.name),
             config,
@@ -115,10 +114,11 @@ async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDe
     let opened = spawn_blocking(move || {
         let of_store = |source| GroupError::Store { group: config.name.clone(), source };
         let place = Place::claim(&state_dir, &config.name).map_err(of_store)?;
-        let (records, record) = restore(&place, &config, &devices)?;
-        let (map_file, map) = restore_map(&place, &config, record.is_some()).map_err(of_store)?;
+        let (records, recorded) = restore(&place, &config, &devices)?;
+        let (map_file, map) = restore_map(&place, &config, recorded.is_some()).map_err(of_store)?;
+        let left = recorded.map(|(record, has_cache)| Left { record, map, has_cache });
         let spills = SpillFile::new(&place, config.queue.spill).map_err(of_store)?;
-        Ok(Files { records, record, map_file, map, spills })
+        Ok(Files { records, left, map_file, spills })
     });
     match opened.await {
         Ok(opened) => opened,

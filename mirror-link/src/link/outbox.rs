@@ -317,6 +317,8 @@ mod tests {
                 history: Vec::new(),
                 dirty_since: None,
                 crashed_owner: false,
+                lost_cache: false,
+                holds: false,
                 peer_outdated: false,
                 suspects: Vec::new(),
                 received: Default::default(),

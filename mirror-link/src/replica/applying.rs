@@ -40,6 +40,7 @@ impl Replica {
                     }
                     self.store(Then::Nothing);
                     self.alike_from = Some(seq.0);
+                    self.stayed = self.disk == DiskState::UpToDate;
                     if self.planted.has(Fault::ForgetEarly) {
                         self.clear_map();
                     }

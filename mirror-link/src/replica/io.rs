@@ -303,6 +303,25 @@ pub struct Record {
     /// What differs from the peer's copy of this generation is in the map.
     #[serde(default)]
     pub dirty_since: Option<Generation>,
+    /// No weaker one has been acknowledged under; of a record from before this was kept, async.
+    #[serde(default = "weakest")]
+    pub mode: Mode,
+    /// What it had not flushed when it last reigned is gone, and nobody has made up for it yet.
+    #[serde(default)]
+    pub lost_cache: bool,
+}
+
+fn weakest() -> Mode {
+    Mode::Async
+}
+
+/// What a node's last run left.
+#[derive(Clone, Debug)]
+pub struct Left {
+    pub record: Record,
+    pub map: Map,
+    /// The machine has been up since: what was written and not flushed is there.
+    pub has_cache: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

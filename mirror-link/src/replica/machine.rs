@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::activity::Activity;
 use super::claim::Claim;
 use super::dirty::DirtyMap;
-use super::io::{CommandId, Event, Input, LocalAction, Map, Output, Record, Standing, StoreFailed, StoreWrite};
+use super::io::{CommandId, Event, Input, Left, LocalAction, Output, Record, Standing, StoreFailed, StoreWrite};
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
@@ -41,6 +41,10 @@ pub struct Replica {
     /// Of whom `dirty_since` is true although its copy has no such generation yet: a resync of everything has begun.
     pub(super) counted_for: Option<(Instance, Generation)>,
     pub(super) crashed_owner: bool,
+    /// And writes that the peer was to have as well may have gone with the cache.
+    pub(super) lost_cache: bool,
+    /// As replica: the copy was UpToDate in this process, so that nothing of it went with a cache.
+    pub(super) stayed: bool,
     /// As the record has it.
     pub(super) peer_outdated: bool,
     pub(super) standing: Option<Standing>,
@@ -73,6 +77,8 @@ pub struct Replica {
     pub(super) degrading: Degrading,
     /// At start: how long the peer has to tell that it took over.
     pub(super) wait_until: Option<Instant>,
+    /// Weaker than the one in force, which it takes the place of once it is on record.
+    pub(super) mode_to_record: Option<Mode>,
     /// Hosts were told that writes are held, since the last time all was well.
     pub(super) told_held: bool,
     pub(super) flushes: Vec<(u64, u64)>,
@@ -100,6 +106,8 @@ pub(super) enum Then {
     /// The copy is on record as Inconsistent: overwrite it.
     Ungate,
     Answer(CommandId),
+    /// Acknowledge as this mode promises.
+    Weaken(CommandId, Mode),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,19 +118,24 @@ pub(super) enum Degrading {
 }
 
 impl Replica {
-    /// `record`, `map`: what the last run left, `None` where the group was just created. `seed`: random, so that generations are
+    /// `left`: `None` where the group was just created. `seed`: random, so that generations are
     /// nobody else's. The first outputs are ready when this returns.
     pub fn new(
         config: GroupConfig,
         node: NodeName,
         instance: Instance,
         seed: u64,
-        record: Option<Record>,
-        map: Option<Map>,
+        left: Option<Left>,
         now: Instant,
     ) -> Replica {
-        let is_new = record.is_none();
-        let record = record.unwrap_or(Record {
+        let is_new = left.is_none();
+        let mut activity = Activity::new(&config.volumes, config.map.piece_bytes, config.map.hot_max);
+        let mut suspects = DirtyMap::new(&config.volumes, config.map.piece_bytes);
+        if let Some(left) = &left {
+            activity.restore(&left.map, &mut suspects);
+        }
+        let has_cache = left.as_ref().is_none_or(|left| left.has_cache);
+        let record = left.map(|left| left.record).unwrap_or(Record {
             role: config.first_role,
             disk: if config.first_role == Role::Primary { DiskState::UpToDate } else { DiskState::Inconsistent },
             epoch: OwnerEpoch(0),
@@ -131,12 +144,9 @@ impl Replica {
             peer_outdated: false,
             clean: true,
             dirty_since: None,
+            mode: config.policy.mode,
+            lost_cache: false,
         });
-        let mut activity = Activity::new(&config.volumes, config.map.piece_bytes, config.map.hot_max);
-        let mut suspects = DirtyMap::new(&config.volumes, config.map.piece_bytes);
-        if let Some(map) = &map {
-            activity.restore(map, &mut suspects);
-        }
         let was_owner = record.role == Role::Primary;
         let disk = match record.disk {
             // Writes may have been acknowledged since without it.
@@ -162,6 +172,8 @@ impl Replica {
             dirty_since: record.dirty_since.filter(|_| was_owner),
             counted_for: None,
             crashed_owner: !record.clean,
+            lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
+            stayed: false,
             peer_outdated: record.peer_outdated,
             standing: None,
             owner: None,
@@ -183,6 +195,7 @@ impl Replica {
             owed_to_record: Vec::new(),
             degrading: Degrading::No,
             wait_until: None,
+            mode_to_record: None,
             told_held: false,
             flushes: Vec::new(),
             position: None,
@@ -352,7 +365,7 @@ impl Replica {
         let (work, run, number) = LocalWork::of(io);
         if run != self.run {
             return match work {
-                LocalWork::Flush | LocalWork::Sweep => (),
+                LocalWork::Flush | LocalWork::Sweep | LocalWork::Promotion => (),
                 _ => self.receiver.drained(),
             };
         }
@@ -363,6 +376,7 @@ impl Replica {
             LocalWork::Apply => self.applied_here(now, number, result),
             LocalWork::Flush => self.flushed_replica(now, result),
             LocalWork::Sweep => self.swept(result),
+            LocalWork::Promotion => self.flushed_before_reign(result),
         }
     }
 
@@ -472,6 +486,8 @@ impl Replica {
             peer_outdated: self.peer_outdated,
             clean: clean || self.role == Role::Secondary && !self.crashed_owner,
             dirty_since: self.dirty_since.filter(|_| !self.everything_due),
+            mode: self.mode_to_record.unwrap_or(self.policy.mode),
+            lost_cache: self.lost_cache,
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });

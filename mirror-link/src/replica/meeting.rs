@@ -178,6 +178,8 @@ impl Replica {
             history: self.history.clone(),
             dirty_since: self.dirty_since,
             crashed_owner: self.crashed_owner,
+            lost_cache: self.lost_cache && !self.planted.has(Fault::TrustOwnCache),
+            holds: self.stayed && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent),
             peer_outdated: self.peer_outdated,
             received: self.receiver.marks(),
             suspects: self
@@ -251,8 +253,12 @@ impl Replica {
         if self.owner.is_none() {
             // At start: nobody took over while we were away; or who did gives way.
             self.wait_until = None;
-            if self.pending.is_none() {
-                self.ascend(now);
+            let peer_gave_way = self.meeting.theirs().is_some_and(|theirs| theirs.role == Role::Secondary);
+            match self.role {
+                _ if self.pending.is_some() => (),
+                Role::Primary => self.ascend(now),
+                Role::Secondary if peer_gave_way => self.take_over(now),
+                Role::Secondary => (),
             }
             return;
         }
@@ -371,7 +377,7 @@ impl Replica {
                 self.store(Then::Nothing);
             }
         }
-        self.crashed_owner = false;
+        (self.crashed_owner, self.lost_cache) = (false, false);
         let _ = now;
     }
 

@@ -701,6 +701,8 @@ pub(super) enum LocalWork {
     Flush,
     /// The flush before regions cool.
     Sweep,
+    /// The flush before a replica reigns.
+    Promotion,
 }
 
 impl LocalWork {
@@ -719,7 +721,8 @@ impl LocalWork {
             2 => LocalWork::ResyncRead,
             3 => LocalWork::Apply,
             4 => LocalWork::Flush,
-            _ => LocalWork::Sweep,
+            5 => LocalWork::Sweep,
+            _ => LocalWork::Promotion,
         };
         (kind, (io.0 >> 48) as u16, io.0 >> 3 & NUMBER_MASK)
     }

@@ -46,10 +46,14 @@ pub enum Fault {
     IgnoreSuspects,
     /// A replica forgets where its copy may differ before what it was sent is on its medium.
     ForgetEarly,
+    /// An owner that lost its cache goes on as if it had not.
+    TrustOwnCache,
+    /// A replica reigns without having flushed what it received.
+    PromoteUnflushed,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 23] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -71,6 +75,8 @@ impl Fault {
         Fault::CoolForgetful,
         Fault::IgnoreSuspects,
         Fault::ForgetEarly,
+        Fault::TrustOwnCache,
+        Fault::PromoteUnflushed,
     ];
 }
 

@@ -5,7 +5,7 @@
 //! | 1 | volumes of other names or shapes | refused |
 //! | 2 | one or both were just created | the other; of two new ones the Primary; everything |
 //! | 3 | the same generation, no owner crashed | the Primary; what it knows to be missing |
-//! | 4 | the same generation, an owner crashed, the other stayed | the Primary; what its map has |
+//! | 4 | the same generation, an owner crashed, the other stayed | the Primary; what its map has. Sync and memsync, and it lost its cache: the other, which becomes Primary |
 //! | 5 | the same generation, both ended as owners | refused: an epoch has one owner |
 //! | 6, 7 | one's generation is where the other began to keep count | the other; what it counted, and where the first may have written |
 //! | 8 | one's generation is further back in the other's history | the other; everything |
@@ -136,6 +136,9 @@ fn same_generation(mine: &Hello, theirs: &Hello) -> Decision {
         return Decision { row: 5, verdict: Verdict::Refuse(cause.into()) };
     }
     let row = if mine.crashed_owner || theirs.crashed_owner { 4 } else { 3 };
+    if let Some(source) = holder(mine, theirs) {
+        return Decision { row, verdict: Verdict::Stream { source, missing: Missing::Counted } };
+    }
     let source = match (mine.role, theirs.role) {
         (Role::Primary, Role::Primary) => return Decision { row, verdict: Verdict::SplitBrain },
         (Role::Secondary, Role::Secondary) => return Decision { row, verdict: Verdict::NoOwner { newer: None } },
@@ -146,6 +149,17 @@ fn same_generation(mine: &Hello, theirs: &Hello) -> Decision {
     let counted = from.dirty_since == Some(mine.generation) && is_of_its_generation(to);
     let missing = if counted { Missing::Counted } else { Missing::Everything };
     Decision { row, verdict: Verdict::Stream { source, missing } }
+}
+
+/// Of two copies of which one lost what it had not flushed: the other, if it had all that was acknowledged, and stayed up.
+fn holder(mine: &Hello, theirs: &Hello) -> Option<Side> {
+    let lost = |hello: &Hello| hello.crashed_owner && hello.lost_cache && !hello.peer_outdated;
+    let holds = |hello: &Hello| hello.holds && hello.role == Role::Secondary && !hello.crashed_owner;
+    match () {
+        () if lost(theirs) && holds(mine) => Some(Side::Mine),
+        () if lost(mine) && holds(theirs) => Some(Side::Theirs),
+        () => None,
+    }
 }
 
 /// Rows 6 to 8: `source` has a history that contains the other's generation.
@@ -205,6 +219,8 @@ mod tests {
             history: history.iter().map(|&past| Generation(past)).collect(),
             dirty_since: None,
             crashed_owner: false,
+            lost_cache: false,
+            holds: false,
             peer_outdated: false,
             received: Marks::default(),
             suspects: Vec::new(),
@@ -289,6 +305,20 @@ mod tests {
         assert!(matches!(reconcile(&mine, &stranger), Decision { row: 10, verdict: Verdict::Refuse(_) }));
     }
 
+    #[test]
+    fn an_owner_that_lost_its_cache_gets_it_back_from_a_replica_that_stayed_up() {
+        let lost = Hello { crashed_owner: true, lost_cache: true, ..hello("alpha", P, 7, &[]) };
+        let holds = Hello { holds: true, ..hello("beta", S, 7, &[]) };
+        let decision = Decision { row: 4, verdict: stream(Side::Theirs, Missing::Counted) };
+        assert_eq!(reconcile(&lost, &holds), decision);
+        let gave_way = Hello { role: S, disk: DiskState::Outdated, ..lost.clone() };
+        assert_eq!(reconcile(&gave_way, &holds), decision);
+        let restarted = Hello { holds: false, ..holds.clone() };
+        assert_eq!(reconcile(&lost, &restarted).verdict, stream(Side::Mine, Missing::Everything));
+        let alone = Hello { peer_outdated: true, dirty_since: Some(Generation(7)), ..lost };
+        assert_eq!(reconcile(&alone, &holds).verdict, stream(Side::Mine, Missing::Counted));
+    }
+
     /// Every tuple of small generations, histories, roles and flags: the two answers are one decision.
     #[test]
     fn both_sides_come_to_one_decision_whatever_they_hold() {
@@ -298,8 +328,11 @@ mod tests {
                 [(0, &[][..]), (1, &[]), (2, &[1]), (3, &[1]), (3, &[2, 1]), (4, &[3, 2]), (9, &[8])]
             {
                 for dirty_since in [None, Some(Generation(1)), Some(Generation(2)), Some(Generation(generation))] {
-                    for crashed_owner in [false, true] {
-                        hellos.push(Hello { dirty_since, crashed_owner, ..hello("n", role, generation, history) });
+                    for (crashed_owner, lost_cache, holds) in
+                        [(false, false, false), (true, false, false), (true, true, false), (false, false, true)]
+                    {
+                        let flags = Hello { crashed_owner, lost_cache, holds, ..hello("n", role, generation, history) };
+                        hellos.push(Hello { dirty_since, ..flags });
                     }
                 }
             }
@@ -322,7 +355,7 @@ mod tests {
                 assert_eq!(here.row, row);
                 if let Verdict::Stream { source, .. } = here.verdict {
                     let source = if source == Side::Mine { mine } else { theirs };
-                    assert_eq!(source.role, P, "only an owner streams");
+                    assert!(source.role == P || source.holds, "only an owner streams");
                     decided += 1;
                 }
             }

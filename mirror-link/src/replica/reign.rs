@@ -9,14 +9,14 @@
 use std::time::{Duration, Instant};
 
 use super::dirty::DirtyMap;
-use super::io::{Command, CommandId, Done, Event, Output, Refusal, StoreFailed};
+use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Refusal, StoreFailed};
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
 use super::meeting::Meeting;
-use super::owner::Owner;
+use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
 use super::receiver::Receiver;
 use crate::block::BlockError;
-use crate::config::Policy;
+use crate::config::{Mode, Policy};
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::wire::message::{DiskState, Role};
 
@@ -38,6 +38,7 @@ enum What {
     Promoting {
         force: bool,
         since: Instant,
+        flush: Flush,
     },
     /// The epoch is being recorded.
     Ascending,
@@ -47,6 +48,14 @@ enum What {
     Ending,
     /// The last record is being written.
     Recording,
+}
+
+/// What was applied as a replica is on the medium before the first write of a reign: its map speaks of its own writes only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    Due,
+    UnderWay,
+    Done,
 }
 
 /// What a replica was before its promotion.
@@ -83,9 +92,16 @@ impl Replica {
         match command {
             Command::Promote { force } => self.promote(now, id, force),
             Command::Demote { force } => self.demote(now, id, force),
+            // A crash is mended by what the record says: nothing weaker is acknowledged under.
+            Command::Mode(Mode::Async) if self.owner.is_some() && self.policy.mode != Mode::Async => {
+                self.mode_to_record = Some(Mode::Async);
+                self.store(Then::Weaken(id, Mode::Async));
+            }
             Command::Mode(mode) => {
                 self.policy_by_command = true;
+                self.mode_to_record = None;
                 set_policy(self, &|policy| policy.mode = mode);
+                self.store(Then::Nothing);
             }
             Command::OnLinkLoss(on_link_loss) => {
                 self.policy_by_command = true;
@@ -108,6 +124,15 @@ impl Replica {
                 self.answer(id, Ok(Vec::new()));
             }
             Command::Shutdown => self.end(now, id),
+        }
+    }
+
+    /// Unless another was commanded meanwhile.
+    fn weaken(&mut self, now: Instant, mode: Mode) {
+        if self.mode_to_record.take_if(|recorded| *recorded == mode).is_some() {
+            self.policy_by_command = true;
+            self.policy.mode = mode;
+            self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
         }
     }
 
@@ -158,8 +183,8 @@ impl Replica {
                 position.lag_bytes, position.lag_ms
             ));
         }
-        let what = What::Promoting { force, since: now };
-        let pending = Pending::new(Some(id), what, dead_at.unwrap_or(now) + PATIENCE);
+        let what = What::Promoting { force, since: now, flush: Flush::Due };
+        let pending = Pending::new(Some(id), what, dead_at.unwrap_or(now) + PROMOTION_PATIENCE);
         self.pending = Some(Pending { remarks, look_at: dead_at, ..pending });
     }
 
@@ -201,6 +226,12 @@ impl Replica {
         }
         self.set_disk(DiskState::UpToDate);
         self.ascend(now);
+    }
+
+    /// The owner came back without its cache, and gave way: what it may lack of what was acknowledged is here.
+    pub(super) fn take_over(&mut self, now: Instant) {
+        let what = What::Promoting { force: false, since: now, flush: Flush::Due };
+        self.pending = Some(Pending::new(None, what, now + PROMOTION_PATIENCE));
     }
 
     /// Become owner under a new epoch, once that is on record.
@@ -272,7 +303,7 @@ impl Replica {
         self.run = self.run.wrapping_add(1);
         self.counted_for = None;
         self.ascends_from = None;
-        self.crashed_owner = false;
+        (self.crashed_owner, self.lost_cache, self.stayed) = (false, false, false);
         self.forget_spills();
         self.alike_from = None;
         let clean = DirtyMap::new(&self.config.volumes, self.config.map.piece_bytes);
@@ -454,12 +485,18 @@ impl Replica {
         let what = pending.what;
         match what {
             // A Primary that was heard a moment ago is heard again, or it is dead.
-            What::Promoting { force: false, since } if self.rival_may_be_dead_at(now, since).is_some() => (),
-            What::Promoting { force, .. } if self.receiver.is_quiet() => match self.may_ascend(now, force) {
-                Ok(()) => self.ascend_from_replica(now),
-                // The peer came back meanwhile.
-                Err(refusal) => self.give_up(refusal),
-            },
+            What::Promoting { force: false, since, .. } if self.rival_may_be_dead_at(now, since).is_some() => (),
+            What::Promoting { flush: Flush::UnderWay, .. } if !is_late => (),
+            What::Promoting { force, since, flush: Flush::Due } if self.receiver.is_quiet() => {
+                self.flush_before_reign(What::Promoting { force, since, flush: Flush::UnderWay });
+            }
+            What::Promoting { force, flush: Flush::Done, .. } if self.receiver.is_quiet() => {
+                match self.may_ascend(now, force) {
+                    Ok(()) => self.ascend_from_replica(now),
+                    // The peer came back meanwhile.
+                    Err(refusal) => self.give_up(refusal),
+                }
+            }
             What::Demoting { .. } if is_idle && lag == 0 && established => self.finish_demotion(now),
             What::Demoting { force: true } if is_late || self.meeting.is_split() => self.finish_demotion(now),
             What::Demoting { force: false } if is_late => {
@@ -479,6 +516,40 @@ impl Replica {
             }
             What::Recording if is_late => self.give_up(Refusal::Store),
             What::Promoting { .. } | What::Demoting { .. } | What::Ending | What::Ascending | What::Recording => (),
+        }
+    }
+
+    fn flush_before_reign(&mut self, meanwhile: What) {
+        if let Some(pending) = &mut self.pending {
+            pending.what = meanwhile;
+        }
+        if self.planted.has(Fault::PromoteUnflushed) {
+            return self.flushed_before_reign(Ok(()));
+        }
+        let io = LocalWork::Promotion.io(self.run, 0);
+        self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
+    }
+
+    pub(super) fn flushed_before_reign(&mut self, result: Result<(), BlockError>) {
+        let Some(Pending { what: What::Promoting { force, flush, .. }, remarks, .. }) = &mut self.pending else {
+            return;
+        };
+        let remark = "its device does not flush: what it had of the former owner may not survive a power cut";
+        match result {
+            Err(error) if !*force => {
+                self.outputs.push_back(Output::Event(Event::LocalFailed { error }));
+                self.set_disk(DiskState::Failed);
+                self.store(Then::Nothing);
+                self.give_up(Refusal::Disk(
+                    DiskState::Failed,
+                    "its device failed to flush what it had received".into(),
+                ));
+            }
+            Err(_) => {
+                remarks.push(remark.into());
+                *flush = Flush::Done;
+            }
+            Ok(()) => *flush = Flush::Done,
         }
     }
 
@@ -523,6 +594,14 @@ impl Replica {
                 self.go_on_alone(now);
             }
             (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
+            (Then::Weaken(id, mode), Ok(())) => {
+                self.weaken(now, mode);
+                self.answer(id, Ok(Vec::new()));
+            }
+            (Then::Weaken(id, _), Err(StoreFailed)) => {
+                self.mode_to_record = None;
+                self.refuse(id, Refusal::Store);
+            }
             (Then::Ungate, Ok(())) => self.receiver.gated = false,
             (Then::Answer(id), Ok(())) => {
                 self.pending.take_if(|pending| pending.id == Some(id));
@@ -582,5 +661,7 @@ fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Re
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A promotion, the flush before it and all.
+const PROMOTION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the end of the process waits for the peer.
 const ENDING_PATIENCE: Duration = Duration::from_secs(3);

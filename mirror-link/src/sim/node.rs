@@ -86,6 +86,8 @@ pub struct Node {
     /// When its last process, and its disk's cache, were lost.
     pub restarted: Moment,
     pub lost_power: Moment,
+    /// Its last process had it on record that the other lacks acknowledged writes, or may lack them.
+    pub left_alone: bool,
     /// When its copy was last known to be whole beside the other's: whatever was acknowledged until then is here.
     pub whole: Moment,
     /// What it last said of its copy as a replica.
@@ -112,6 +114,7 @@ impl Node {
             spill: Spill::default(),
             restarted: Moment(0),
             lost_power: Moment(0),
+            left_alone: false,
             whole: Moment(0),
             copy: None,
             rival: None,

@@ -25,7 +25,7 @@ pub enum Trouble {
     SlowPeer,
     RestartOwner,
     RestartReplica,
-    /// The replica's machine loses power, and what its disk had not flushed.
+    /// Either machine or both lose power, and what their disks had not flushed.
     PowerLoss,
     /// The owner dies or is cut off; the other is promoted; later they meet again.
     Failover,

@@ -14,6 +14,8 @@ pub struct Store {
     due: Vec<StoreWrite>,
     newest: Option<Box<Record>>,
     under_way: Option<(Vec<StoreWrite>, Box<Record>)>,
+    /// The record is from before the last power cut.
+    pub is_of_former_boot: bool,
 }
 
 impl Store {
@@ -36,6 +38,7 @@ impl Store {
         let Some((writes, record)) = self.under_way.take() else { return Vec::new() };
         if result.is_ok() {
             self.durable = Some(*record);
+            self.is_of_former_boot = false;
         }
         writes.into_iter().map(|write| Input::Stored { write, result }).collect()
     }

@@ -45,7 +45,7 @@ impl World {
             Trouble::SlowPeer => self.slow_down(),
             Trouble::RestartOwner => owner.into_iter().for_each(|node| self.restart(node)),
             Trouble::RestartReplica => replica.into_iter().for_each(|node| self.restart(node)),
-            Trouble::PowerLoss => replica.into_iter().for_each(|node| self.lose(node, true)),
+            Trouble::PowerLoss => self.lose_power(owner, replica),
             Trouble::Failover => self.fail_over(owner),
             Trouble::Fading => self.fade(owner),
             Trouble::MistakenPromotion => self.promote_by_mistake(replica),
@@ -143,11 +143,20 @@ impl World {
         self.after(back, Event::Start(node));
     }
 
+    /// Of either machine, or of both.
+    fn lose_power(&mut self, owner: Option<usize>, replica: Option<usize>) {
+        let which = self.rng.between(0, 3);
+        for node in owner.filter(|_| which >= 2).into_iter().chain(replica.filter(|_| which != 2)) {
+            self.lose(node, true);
+        }
+    }
+
     fn fail_over(&mut self, owner: Option<usize>) {
         let Some(owner) = owner else { return };
         let back = self.rng.skewed(100_000, 6_000_000);
         if self.rng.coin() {
-            self.die(owner, false);
+            let power = self.rng.permille(300);
+            self.die(owner, power);
             self.after(back, Event::Start(owner));
         } else {
             self.cut(&[0, 1]);

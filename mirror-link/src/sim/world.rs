@@ -15,9 +15,10 @@ use super::rng::Rng;
 use super::scenario::{NAMES, Scenario, Trouble};
 use super::store::Maps;
 use super::trace::Trace;
+use crate::config::Mode;
 use crate::ids::{Instance, Slot};
 use crate::replica::Replica;
-use crate::replica::io::{Command, HostOp, LocalIo};
+use crate::replica::io::{Command, HostOp, Left, LocalIo};
 use crate::wire::datagram::GroupBeat;
 use crate::wire::message::Message;
 
@@ -364,8 +365,10 @@ impl World {
         if record.is_none() {
             self.nodes[node].maps = Maps::new(&self.scenario.volumes, self.scenario.region());
         }
-        let map = Some(self.nodes[node].maps.durable.clone());
-        let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, record, map, now);
+        let at = &self.nodes[node];
+        let (map, has_cache) = (at.maps.durable.clone(), !at.store.is_of_former_boot);
+        let left = record.map(|record| Left { record, map, has_cache });
+        let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, left, now);
         self.scenario.faults.iter().for_each(|&fault| replica.plant(fault));
         replica.spread_from(self.scenario.spread);
         let at = &mut self.nodes[node];
@@ -396,6 +399,9 @@ impl World {
         at.store.dies(replaced);
         at.maps.dies(&mut self.rng);
         at.restarted = restarted;
+        at.left_alone =
+            at.store.durable.as_ref().is_some_and(|record| record.peer_outdated || record.mode == Mode::Async);
+        at.store.is_of_former_boot |= power;
         match power {
             true => at.disk.power_fails(&mut self.rng),
             false => at.disk.process_dies(&mut self.rng),

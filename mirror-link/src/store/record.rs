@@ -35,6 +35,22 @@ pub struct Kept {
     /// `None`: from before this was kept.
     #[serde(default, rename = "volumes", skip_serializing_if = "Option::is_none")]
     pub copies: Option<Arc<[Copy]>>,
+    /// Which run of the machine wrote it, as the kernel names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Arc<str>>,
+}
+
+impl Kept {
+    /// The machine has been up since.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.boot.is_some() && self.boot == boot()
+    }
+}
+
+/// Linux draws it anew at each boot (random(4)).
+fn boot() -> Option<Arc<str>> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().into())
 }
 
 /// What the second line must be to be believed.
@@ -70,7 +86,7 @@ impl RecordStore {
         if self.former.is_some_and(|epoch| epoch != record.epoch) {
             self.forget_former()?;
         }
-        let kept = Kept { record: record.clone(), copies: Some(self.copies.clone()) };
+        let kept = Kept { record: record.clone(), copies: Some(self.copies.clone()), boot: boot() };
         let bytes = encode(&kept).map_err(|error| self.io(error))?;
         self.replace(&bytes).map_err(|error| self.io(error))
     }
@@ -177,6 +193,7 @@ const RECORD_BYTES_MAX: u64 = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
     use crate::ids::Generation;
     use crate::wire::message::{DiskState, Role};
 
@@ -190,6 +207,8 @@ mod tests {
             peer_outdated: true,
             clean: false,
             dirty_since: Some(Generation(7)),
+            mode: Mode::Sync,
+            lost_cache: false,
         }
     }
 
@@ -210,14 +229,15 @@ mod tests {
         assert_eq!(store.load().unwrap(), None);
         store.save(&record(1)).unwrap();
         store.save(&record(2)).unwrap();
-        let kept = Kept { record: record(2), copies: Some([copy()].into()) };
+        let kept = Kept { record: record(2), copies: Some([copy()].into()), boot: boot() };
+        assert!(kept.is_of_this_boot() && !Kept { boot: Some("other".into()), ..kept.clone() }.is_of_this_boot());
         assert_eq!(RecordStore::new(&place).load().unwrap(), Some(kept));
     }
 
     #[test]
     fn a_record_from_before_copies_were_kept_is_read() {
         let (_state_dir, _place, store) = store();
-        let kept = Kept { record: record(2), copies: None };
+        let kept = Kept { record: record(2), copies: None, boot: None };
         fs::write(&store.path, encode(&kept).unwrap()).unwrap();
         assert_eq!(store.load().unwrap(), Some(kept));
     }

@@ -63,6 +63,10 @@ pub struct Hello {
     /// The sender was owner when its process ended without a shutdown, or when it gave way to a later one: it may hold
     /// writes that nobody has counted.
     pub crashed_owner: bool,
+    /// And with its machine, so that of what it acknowledged, and the peer has, some may be gone.
+    pub lost_cache: bool,
+    /// The sender's process has had all that its owner acknowledged, and still has.
+    pub holds: bool,
     /// The sender recorded that the peer lacks acknowledged writes.
     pub peer_outdated: bool,
     /// The sender is ready to be a stream's receiver, and holds this much of the last one.

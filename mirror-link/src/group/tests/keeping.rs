@@ -19,6 +19,8 @@ fn record(epoch: u64) -> Box<Record> {
         peer_outdated: false,
         clean: false,
         dirty_since: None,
+        mode: crate::config::Mode::Sync,
+        lost_cache: false,
     })
 }
 

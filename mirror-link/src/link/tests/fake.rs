@@ -106,6 +106,8 @@ impl Fake {
             history: Vec::new(),
             dirty_since: None,
             crashed_owner: false,
+            lost_cache: false,
+            holds: false,
             peer_outdated: false,
             received: Marks::default(),
             suspects: Vec::new(),

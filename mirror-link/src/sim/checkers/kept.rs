@@ -26,14 +26,18 @@ impl World {
         self.check_epoch(reign);
         self.check_rival(node);
         self.history.reigns[reign].sound = sound;
-        if !sound {
-            return self.forgive(former.1);
-        }
-        self.check_base(reign);
         // Of two that reigned at a time one gives way.
         let reigns = &self.history.reigns;
         let alone = |own: &ReignIndex| former.1.is_none_or(|other| reigns[other].ended < reigns[*own].began);
-        if let Some(own) = former.0.filter(alone) {
+        let own = former.0.filter(alone);
+        if !sound {
+            if let Some(own) = own.filter(|_| self.nodes[node].copy_is_sound() && !self.nodes[node].is_overruled) {
+                self.check_after_power(reign, own);
+            }
+            return self.forgive(former.1);
+        }
+        self.check_base(reign);
+        if let Some(own) = own {
             self.check_own(reign, own);
         }
         if let Some(lost) = former.1 {
@@ -71,6 +75,25 @@ impl World {
         let lost = writes.find_map(|write| lost_text(&self.history, base, write));
         if let Some(lost) = lost {
             self.violate(Checker::Kept, format!("{} serves again and lacks its own: {lost}", NAMES[node]));
+        }
+    }
+
+    /// A node that serves again although its cache was lost has what was on its medium, and what a peer that it has met holds;
+    /// unless that peer lacks what was acknowledged after it.
+    fn check_after_power(&mut self, reign: ReignIndex, former: ReignIndex) {
+        let Reign { base, node } = self.reign_view(reign);
+        let [own, other] = [node, 1 - node].map(|node| self.nodes[node].process.as_ref());
+        let have_met = own.zip(other).is_some_and(|(own, other)| own.session.is_some() && own.session == other.session);
+        let stayed = self.nodes[1 - node].restarted;
+        let is_good = matches!(self.nodes[1 - node].copy, Some(DiskState::UpToDate | DiskState::Consistent));
+        let owed = |write: &&Write| {
+            let is_held = have_met && is_good && write.promise > Promise::Nothing && write.issued > stayed;
+            let is_held = is_held && !self.nodes[node].left_alone;
+            write.outcome == Outcome::Good && (write.durable || is_held)
+        };
+        let mut writes = self.history.reigns[former].writes.iter().map(|&stamp| self.history.write(stamp)).filter(owed);
+        if let Some(lost) = writes.find_map(|write| lost_text(&self.history, base, write)) {
+            self.violate(Checker::Kept, format!("{} serves again after a power cut and lacks {lost}", NAMES[node]));
         }
     }
 

@@ -62,7 +62,7 @@ impl Pair {
         let nodes = configs.map(|config| {
             let image = config.volumes.iter().map(|volume| vec![ZEROES; volume.capacity.0 as usize]).collect();
             let instance = Instance(node as u64 + 1);
-            let mut replica = Replica::new(config, NAMES[node].into(), instance, node as u64 + 7, None, None, now);
+            let mut replica = Replica::new(config, NAMES[node].into(), instance, node as u64 + 7, None, now);
             faults.iter().for_each(|&fault| replica.plant(fault));
             // One write after the other, each on another slot.
             replica.spread_from(1);

@@ -25,6 +25,8 @@ pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=LENGTH_
 const CRASHED_OWNER: u8 = 1;
 const PEER_OUTDATED: u8 = 2;
 const DIRTY_SINCE: u8 = 4;
+const LOST_CACHE: u8 = 8;
+const HOLDS: u8 = 16;
 
 /// ```text
 ///  Byte/     0       |       1       |       2       |       3       |
@@ -50,7 +52,7 @@ const DIRTY_SINCE: u8 = 4;
 ///  72| received: durable up to                                       |
 ///    +                                                               +
 ///  76|                                                               |
-///  80| role          | disk state    |. . . . . S O C| history count |
+///  80| role          | disk state    |. . . H L S O C| history count |
 ///  84| volume count                  | group length  | node length   |
 ///  88| suspect count                 | reserved = 0                  |
 ///  92/ history, 16 bytes each, newest first                          /
@@ -72,7 +74,8 @@ const DIRTY_SINCE: u8 = 4;
 ///  16|                                                               |
 ///
 ///  role: 1 Primary · 2 Secondary. disk state: 1 UpToDate · 2 Consistent · 3 Outdated · 4 Inconsistent · 5 Failed
-///  S: dirty since is there.  O: the peer is outdated.  C: crashed as owner.
+///  H: holds all that was acknowledged.  L: lost its cache.  S: dirty since is there.  O: the peer is outdated.
+///  C: crashed as owner.
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
     let (rest, (number, instance, epoch, generation_, since, received)) =
@@ -80,7 +83,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
     let (rest, (role, disk, flags, history, volumes, group, node, suspects, ())) = (
         role,
         disk_state,
-        flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE),
+        flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE | LOST_CACHE | HOLDS),
         at_most(be_u8, HISTORY_MAX, "at most 16 generations"),
         at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
         be_u8,
@@ -109,6 +112,8 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         history,
         dirty_since,
         crashed_owner: flags & CRASHED_OWNER != 0,
+        lost_cache: flags & LOST_CACHE != 0,
+        holds: flags & HOLDS != 0,
         peer_outdated: flags & PEER_OUTDATED != 0,
         received,
         suspects,
@@ -208,6 +213,8 @@ fn flags_of(hello: &Hello) -> u8 {
     flag(hello.crashed_owner, CRASHED_OWNER)
         | flag(hello.peer_outdated, PEER_OUTDATED)
         | flag(hello.dirty_since.is_some(), DIRTY_SINCE)
+        | flag(hello.lost_cache, LOST_CACHE)
+        | flag(hello.holds, HOLDS)
 }
 
 pub(in crate::wire) fn role_to_wire(role: Role) -> u8 {
@@ -253,6 +260,8 @@ mod tests {
             history: vec![Generation(0xbb), Generation(0xcc)],
             dirty_since: Some(Generation(0xbb)),
             crashed_owner: true,
+            lost_cache: false,
+            holds: false,
             peer_outdated: false,
             received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
             suspects: vec![(VolumeIndex(1), Range { lba: Lba(0x80), blocks: BlockCount(0x40) })],
