@@ -45,7 +45,15 @@ pub struct OwnerEpoch(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WriteSeq(pub u64);
 
+impl OwnerEpoch {
+    /// So many promotions no pair comes to: who tells of more is not to be believed.
+    pub const MAX: OwnerEpoch = OwnerEpoch((1 << 45) - 1);
+}
+
 impl WriteSeq {
+    /// 2^45 writes in an epoch: more than a century at ten thousand a second.
+    pub const MAX: WriteSeq = WriteSeq((1 << 45) - 1);
+
     pub fn next(self) -> WriteSeq {
         WriteSeq(self.0 + 1)
     }

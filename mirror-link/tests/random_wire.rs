@@ -42,7 +42,11 @@ impl Random {
     }
 
     fn seq(&mut self) -> WriteSeq {
-        WriteSeq(self.next() >> self.below(64))
+        WriteSeq((self.next() & WriteSeq::MAX.0) >> self.below(45))
+    }
+
+    fn epoch(&mut self) -> OwnerEpoch {
+        OwnerEpoch(self.next() & OwnerEpoch::MAX.0)
     }
 
     fn generation(&mut self) -> Generation {
@@ -57,13 +61,13 @@ fn frame(random: &mut Random) -> Frame {
         2 => return Frame::Bye(ByeReason::Removed),
         3 => Message::Hello(Box::new(hello(random))),
         4 => {
-            let (epoch, first, generation) = (OwnerEpoch(random.next()), random.seq(), random.generation());
+            let (epoch, first, generation) = (random.epoch(), random.seq(), random.generation());
             Message::Begin(Begin { epoch, first, resync: random.one_in(2), generation })
         }
         5 => Message::Position(Position { acknowledged: random.seq(), ..Position::default() }),
         6 => Message::Ack(Box::new(ack(random))),
         _ => Message::Op(OpFrame {
-            epoch: OwnerEpoch(random.next()),
+            epoch: random.epoch(),
             seq: random.seq(),
             after: random.seq(),
             odep: (0..random.below(ODEP_MAX + 1)).map(|_| random.seq()).collect(),
@@ -84,7 +88,7 @@ fn hello(random: &mut Random) -> Hello {
         volumes: vec![shape("data"), shape("log")],
         role: Role::Secondary,
         disk: DiskState::Consistent,
-        epoch: OwnerEpoch(random.next()),
+        epoch: random.epoch(),
         generation: random.generation(),
         history: (0..random.below(4)).map(|_| random.generation()).collect(),
         dirty_since: random.one_in(2).then(|| random.generation()),
@@ -100,7 +104,7 @@ fn hello(random: &mut Random) -> Hello {
 
 fn ack(random: &mut Random) -> Ack {
     Ack {
-        epoch: OwnerEpoch(random.next()),
+        epoch: random.epoch(),
         number: random.next(),
         received_upto: random.seq(),
         applied_upto: random.seq(),

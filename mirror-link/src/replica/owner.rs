@@ -711,7 +711,7 @@ impl LocalWork {
     }
 
     pub fn io(self, run: u16, number: u64) -> LocalIo {
-        LocalIo(u64::from(run) << 48 | (number & NUMBER_MASK) << 3 | self as u64)
+        LocalIo(u64::from(run) << 48 | (number & WriteSeq::MAX.0) << 3 | self as u64)
     }
 
     pub fn of(io: LocalIo) -> (LocalWork, u16, u64) {
@@ -724,9 +724,6 @@ impl LocalWork {
             5 => LocalWork::Sweep,
             _ => LocalWork::Promotion,
         };
-        (kind, (io.0 >> 48) as u16, io.0 >> 3 & NUMBER_MASK)
+        (kind, (io.0 >> 48) as u16, io.0 >> 3 & WriteSeq::MAX.0)
     }
 }
-
-/// 2^45 writes in an epoch: more than a century at ten thousand a second.
-const NUMBER_MASK: u64 = (1 << 45) - 1;

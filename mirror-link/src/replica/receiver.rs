@@ -342,7 +342,8 @@ impl Receiver {
     }
 
     pub fn credit(&self) -> Credit {
-        Credit { seq: WriteSeq(self.base + u64::from(self.bounds.window_writes)), bytes: self.bounds.window_bytes }
+        let last = self.base + u64::from(self.bounds.window_writes);
+        Credit { seq: WriteSeq(last).min(WriteSeq::MAX), bytes: self.bounds.window_bytes }
     }
 
     /// The state of things, if anybody is owed it.
@@ -485,3 +486,22 @@ pub(super) fn misbehaved(expected: &str, got: String) -> Misbehaviour {
 
 /// How long applied writes may wait for the flush that makes them durable.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+
+    #[test]
+    fn credit_ends_where_numbers_do() {
+        let bounds = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 };
+        let mut receiver = Receiver::new(bounds);
+        let begin = Begin { epoch: OwnerEpoch(2), first: WriteSeq::MAX, resync: false, generation: Generation(1) };
+        assert_eq!(receiver.begin(begin), Ok(Begun::Over));
+        let frame =
+            OpFrame { epoch: begin.epoch, seq: begin.first, after: WriteSeq(0), odep: SmallVec::new(), op: Op::Void };
+        assert_eq!(receiver.receive(frame, &[], &Planted::default()), Ok(()));
+        let ack = receiver.take_ack().expect("it is owed");
+        assert_eq!((ack.received_upto, ack.credit.seq), (WriteSeq::MAX, WriteSeq::MAX));
+    }
+}

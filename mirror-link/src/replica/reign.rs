@@ -269,6 +269,7 @@ impl Replica {
     fn draw_epoch(&mut self) {
         let theirs = self.meeting.theirs().map_or(OwnerEpoch(0), |theirs| theirs.epoch);
         let known = self.epoch.max(self.receiver.epoch()).max(theirs).max(self.claimed_epoch()).0;
+        // No sum wraps: what comes from the wire is at most `OwnerEpoch::MAX`.
         // Nodes that can't hear each other must not draw the same one: the lesser name has the odd numbers.
         let odd = u64::from(self.node < self.config.peer);
         self.epoch = OwnerEpoch(known + if (known + 1) % 2 == odd { 1 } else { 2 });

@@ -1,6 +1,7 @@
 //! The writes that the peer has not applied, in order of number; and which slots they went out on. Pure.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub place: Place,
     /// Where it was sent in this session.
     pub slot: Option<Slot>,
+    /// In this session or another.
+    pub sent: bool,
     pub received: bool,
     pub applied: bool,
     /// False: its blocks are in the dirty map instead, or it came to nothing before it was sent.
@@ -110,6 +113,7 @@ impl Ring {
             volume,
             place,
             slot: None,
+            sent: false,
             received: false,
             applied: false,
             for_peer,
@@ -187,6 +191,11 @@ impl Ring {
         if let Op::Write { data, .. } = &mut entry.op {
             *data = payload;
         }
+    }
+
+    /// The first of those writes that the peer can't have: it is for the peer, and was never sent.
+    pub fn first_unsent(&self, mut seqs: RangeInclusive<u64>) -> Option<u64> {
+        seqs.find(|&seq| self.get(seq).is_some_and(|entry| entry.for_peer && !entry.sent))
     }
 
     pub fn answered(&mut self, seq: u64, now: Instant) {

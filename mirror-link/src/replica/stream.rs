@@ -5,6 +5,7 @@
 //!   Hellos agree ─► Begin ─► Ack (credit) ─► ops … resync's copies among them … ─► ResyncDone ─► applied: established
 //! ```
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use super::io::{Event, Found, Misbehaviour, Output};
@@ -112,7 +113,8 @@ impl Owner {
         // The Hello may be older than what has been acknowledged in this session since.
         let upto = told.max(self.peer.confirmed.then_some(self.peer.applied_upto))?;
         let held = (self.ring.base()..self.ring.next()).contains(&upto) && upto + 1 >= self.whole_from;
-        (held && !self.detached && self.dirty.is_empty()).then_some(upto)
+        let sent = || self.ring.first_unsent(self.ring.base() + 1..=upto).is_none();
+        (held && !self.detached && self.dirty.is_empty() && sent()).then_some(upto)
     }
 
     /// Whatever the ring holds goes into the dirty map. A number is left out, so that no Ack of a former stream, still under
@@ -219,6 +221,7 @@ impl Owner {
         let Some(frame) = self.ring.frame(self.epoch, seq) else { return true };
         if let Some(entry) = self.ring.get_mut(seq) {
             entry.slot = Some(slot);
+            entry.sent = true;
         }
         cx.out.push_back(Output::Send { slot, message: Message::Op(frame) });
         true
@@ -302,7 +305,6 @@ impl Owner {
     // What the peer says.
 
     pub fn acknowledged(&mut self, cx: &mut Context, ack: &Ack) -> Result<(), Misbehaviour> {
-        let next = self.ring.next();
         let Some(stream) = &mut self.stream else { return Ok(()) };
         if ack.epoch != self.epoch || ack.number <= self.peer.ack_number {
             return Ok(());
@@ -311,17 +313,16 @@ impl Owner {
             // From before the stream began: the Begin is still under way.
             return Ok(());
         }
-        if ack.received_upto.0 >= next || ack.applied_upto > ack.received_upto || !runs_are_sound(ack, next) {
-            let expected = format!("acknowledgements of writes below {next}");
-            return Err(misbehaved(&expected, format!("{ack:?}")));
+        self.check(ack)?;
+        if let Some(stream) = &mut self.stream {
+            stream.acknowledged = true;
         }
-        stream.acknowledged = true;
         let known = self.peer.received_upto.max(self.ring.base());
         for seq in known + 1..=ack.received_upto.0 {
             self.mark_received(seq);
         }
         for &(first, last) in ack.received.iter() {
-            (first.0..=last.0).for_each(|seq| self.mark_received(seq));
+            (first.0.max(known + 1)..=last.0).for_each(|seq| self.mark_received(seq));
         }
         for &seq in &ack.failed {
             self.apply_failed(cx, seq);
@@ -331,7 +332,7 @@ impl Owner {
             self.mark_applied(seq);
         }
         for &(first, last) in ack.applied.iter() {
-            (first.0..=last.0).for_each(|seq| self.mark_applied(seq));
+            (first.0.max(known + 1)..=last.0).for_each(|seq| self.mark_applied(seq));
         }
         if ack.durable_upto.0 > self.peer.durable_upto {
             self.undurable.durable(ack.durable_upto.0);
@@ -359,6 +360,25 @@ impl Owner {
         self.resync_on(cx);
         self.pump(cx);
         Ok(())
+    }
+
+    /// It tells of nothing that the peer can't have.
+    fn check(&self, ack: &Ack) -> Result<(), Misbehaviour> {
+        let refused = |expected: &str| Err(misbehaved(expected, format!("{ack:?}")));
+        let (base, next) = (self.ring.base(), self.ring.next());
+        let runs = || ack.received.iter().chain(&ack.applied);
+        if ack.received_upto.0 >= next || !runs().all(|(first, last)| first <= last && last.0 < next) {
+            return refused(&format!("acknowledgements of writes below {next}"));
+        }
+        if ack.applied_upto > ack.received_upto || ack.durable_upto > ack.applied_upto {
+            return refused("no more durable than is applied, and no more applied than is received");
+        }
+        let upto = self.peer.received_upto.max(base) + 1..=ack.received_upto.0;
+        let beyond = runs().map(|(first, last)| first.0.max(base + 1)..=last.0);
+        match iter::once(upto).chain(beyond).find_map(|seqs| self.ring.first_unsent(seqs)) {
+            None => Ok(()),
+            Some(seq) => refused(&format!("acknowledgements of writes that were sent, not of {seq}")),
+        }
     }
 
     fn mark_received(&mut self, seq: u64) {
@@ -531,10 +551,6 @@ impl Owner {
             ResyncStatus { total_bytes: resync.total_bytes, left_bytes, bytes_per_second, seconds_left }
         });
     }
-}
-
-fn runs_are_sound(ack: &Ack, next: u64) -> bool {
-    ack.received.iter().chain(&ack.applied).all(|(first, last)| first <= last && last.0 < next)
 }
 
 /// Spilled writes on their way back at once.

@@ -303,6 +303,7 @@ mod tests {
         says(changed(|b| b[7] = 1), "expected zero where a flag says that nothing is there in a heartbeat, got 1");
         says(changed(|b| b[7] = 2), "expected zero where a flag says that nothing is there in a heartbeat, got 2");
         says(changed(|b| b[55] = 1), "expected reserved bytes that are zero in a heartbeat, got 1");
+        says(changed(|b| b[75] = 0x20), "expected an epoch below 2^45 in a heartbeat, got 35184372088834");
         says(changed(|b| b[69] = 3), "expected role 1 or 2 in a heartbeat, got 3");
     }
 

@@ -188,7 +188,7 @@ fn any_shape() -> impl Strategy<Value = VolumeShape> {
 }
 
 fn any_ack() -> impl Strategy<Value = Ack> {
-    let run = || (any::<u64>(), any::<u64>()).prop_map(|(a, b)| (WriteSeq(a.min(b)), WriteSeq(a.max(b))));
+    let run = || (seq(), seq()).prop_map(|(a, b)| (a.min(b), a.max(b)));
     let marks = (epoch(), any::<u64>(), seq(), seq(), seq(), seq(), any::<u64>());
     let lists = (vec(run(), 0..=RUNS_MAX), vec(run(), 0..=RUNS_MAX), vec(seq(), 0..9));
     (marks, lists).prop_map(
@@ -211,11 +211,11 @@ pub(super) fn name() -> impl Strategy<Value = Arc<str>> {
 }
 
 pub(super) fn epoch() -> impl Strategy<Value = OwnerEpoch> {
-    any::<u64>().prop_map(OwnerEpoch)
+    (0..=OwnerEpoch::MAX.0).prop_map(OwnerEpoch)
 }
 
 pub(super) fn seq() -> impl Strategy<Value = WriteSeq> {
-    any::<u64>().prop_map(WriteSeq)
+    (0..=WriteSeq::MAX.0).prop_map(WriteSeq)
 }
 
 fn generation() -> impl Strategy<Value = Generation> {

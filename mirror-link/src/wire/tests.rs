@@ -13,7 +13,7 @@ use super::*;
 use crate::block::Payload;
 use crate::config::Compression;
 use crate::extent::{BlockCount, Lba};
-use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
+use crate::ids::{Generation, OwnerEpoch, VolumeIndex, WriteSeq};
 
 const METHODS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
@@ -383,6 +383,48 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
     );
     says(body_with(&ack, |b| b[56] = 17), misbehaved, "ACK frame: expected at most 16 runs, got 17");
     says(body_with(&ack, |b| b[58] = 0xff), misbehaved, "ACK frame: expected at most 1024 failed writes, got 65280");
+}
+
+#[test]
+fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
+    const EPOCH: &str = "an epoch below 2^45";
+    const NUMBER: &str = "a write's number below 2^45";
+    let (epoch, first, seq) = (OwnerEpoch(2), WriteSeq(9), WriteSeq(0));
+    let begin = Begin { epoch, first, resync: false, generation: Generation(7) };
+    let ack = Ack {
+        epoch,
+        number: 1,
+        received_upto: seq,
+        applied_upto: seq,
+        durable_upto: seq,
+        received: [(first, first)].into_iter().collect(),
+        applied: Default::default(),
+        credit: Credit::default(),
+        failed: [first].into_iter().collect(),
+    };
+    let ack = of_group(Message::Ack(Box::new(ack)));
+    let cases = [
+        (op(Op::Flush), "FLUSH", 0, EPOCH),
+        (op(Op::Flush), "FLUSH", 8, NUMBER),
+        (op(Op::Flush), "FLUSH", 16, NUMBER),
+        (op(Op::Flush), "FLUSH", 48, NUMBER),
+        (of_group(Message::Begin(begin)), "BEGIN", 0, EPOCH),
+        (of_group(Message::Begin(begin)), "BEGIN", 8, NUMBER),
+        (of_group(Message::Position(Position::default())), "POSITION", 0, EPOCH),
+        (ack.clone(), "ACK", 0, EPOCH),
+        (ack.clone(), "ACK", 16, NUMBER),
+        (ack.clone(), "ACK", 24, NUMBER),
+        (ack.clone(), "ACK", 32, NUMBER),
+        (ack.clone(), "ACK", 40, NUMBER),
+        (ack.clone(), "ACK", 68, NUMBER),
+        (ack, "ACK", 76, NUMBER),
+    ];
+    for (frame, kind, at, expected) in cases {
+        let with = |number: u64| body_with(&frame, |body| body[at..at + 8].copy_from_slice(&number.to_be_bytes()));
+        for number in [WriteSeq::MAX.0 + 1, u64::MAX] {
+            says(with(number), Fault::PeerMisbehaved, &format!("{kind} frame: expected {expected}, got {number}"));
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod recorder;
 
 mod alone;
 mod apart;
+mod faulty;
 mod joined;
 mod keeping;
 mod lost;

@@ -47,11 +47,13 @@ pub(in crate::wire) fn whole<'a, T>(
 }
 
 pub(in crate::wire) fn seq(input: &[u8]) -> Parsed<'_, WriteSeq> {
-    be_u64.map(WriteSeq).parse(input)
+    let (rest, number) = be_u64.parse(input)?;
+    if number > WriteSeq::MAX.0 { fault("a write's number below 2^45", number) } else { Ok((rest, WriteSeq(number))) }
 }
 
 pub(in crate::wire) fn epoch(input: &[u8]) -> Parsed<'_, OwnerEpoch> {
-    be_u64.map(OwnerEpoch).parse(input)
+    let (rest, number) = be_u64.parse(input)?;
+    if number > OwnerEpoch::MAX.0 { fault("an epoch below 2^45", number) } else { Ok((rest, OwnerEpoch(number))) }
 }
 
 pub(in crate::wire) fn generation(input: &[u8]) -> Parsed<'_, Generation> {

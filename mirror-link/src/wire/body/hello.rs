@@ -238,17 +238,17 @@ fn disk_state_to_wire(state: DiskState) -> u8 {
 mod tests {
     use super::*;
     use crate::ids::{OwnerEpoch, WriteSeq};
+    use crate::wire::body::field::{BodyFault, whole};
     use crate::wire::message::Message;
     use crate::wire::testing::{golden, of_group};
 
-    #[test]
-    fn an_owner_that_crashed() {
+    fn crashed_owner() -> Hello {
         let shape = |name: &str, block_length, capacity| VolumeShape {
             name: name.into(),
             block_length,
             capacity: BlockCount(capacity),
         };
-        let hello = Hello {
+        Hello {
             group: "bank".into(),
             node: "beta".into(),
             instance: Instance(0x77),
@@ -266,9 +266,13 @@ mod tests {
             received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
             suspects: vec![(VolumeIndex(1), Range { lba: Lba(0x80), blocks: BlockCount(0x40) })],
             number: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn an_owner_that_crashed() {
         golden(
-            &of_group(Message::Hello(Box::new(hello))),
+            &of_group(Message::Hello(Box::new(crashed_owner()))),
             "4c554e4d 01100000 11223344 55667788 0003 0000 000000b7 00000000 00000000 9c645a9f 00000000 9dd7c835
              00000000 00000001 00000000 00000077 00000000 00000004
              00000000 00000000 00000000 000000aa 00000000 00000000 00000000 000000bb
@@ -280,5 +284,20 @@ mod tests {
              00000000 00000200 02000300 6c6f67
              00010000 00000000 00000080 00000000 00000040",
         );
+    }
+
+    #[test]
+    fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
+        for (at, expected) in [
+            (16, "an epoch below 2^45"),
+            (56, "an epoch below 2^45"),
+            (64, "a write's number below 2^45"),
+            (72, "a write's number below 2^45"),
+        ] {
+            let mut body = BytesMut::new();
+            put(&crashed_owner(), &mut body);
+            body[at..at + 8].copy_from_slice(&u64::MAX.to_be_bytes());
+            assert_eq!(whole(parse, &body), Err(BodyFault { expected, got: u64::MAX }));
+        }
     }
 }
