@@ -342,7 +342,8 @@ pub enum Command {
     /// Replicate no more until told: everything is queued as if the line were cut.
     Pause,
     Resume,
-    /// The process ends: complete what is in flight, tell the peer, write a clean record.
+    /// The process ends: complete what is in flight, tell the peer, write a clean record. Hosts are served no more from then
+    /// on, whatever the answer.
     Shutdown,
 }
 

@@ -65,6 +65,9 @@ pub struct Replica {
     pub(super) paused: bool,
     pub(super) is_slow: bool,
     pub(super) pending: Option<Pending>,
+    /// The process was told to end. Its last record may say that all is with the peer: hosts are never served again, whatever
+    /// becomes of that record.
+    pub(super) ends: bool,
     /// While a promotion's record is on its way.
     pub(super) ascends_from: Option<Former>,
     /// Records on their way to the disk, in order, and what follows each.
@@ -188,6 +191,7 @@ impl Replica {
             paused: false,
             is_slow: false,
             pending: None,
+            ends: false,
             ascends_from: None,
             stores: VecDeque::new(),
             store_next: 0,
@@ -344,7 +348,7 @@ impl Replica {
     }
 
     pub(super) fn serving(&self) -> bool {
-        self.owner.is_some() && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
+        self.owner.is_some() && !self.ends && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
     }
 
     pub(super) fn with_owner(&mut self, now: Instant, act: impl FnOnce(&mut Owner, &mut Context)) {

@@ -255,7 +255,7 @@ impl Replica {
             self.wait_until = None;
             let peer_gave_way = self.meeting.theirs().is_some_and(|theirs| theirs.role == Role::Secondary);
             match self.role {
-                _ if self.pending.is_some() => (),
+                _ if self.pending.is_some() || self.ends => (),
                 Role::Primary => self.ascend(now),
                 Role::Secondary if peer_gave_way => self.take_over(now),
                 Role::Secondary => (),

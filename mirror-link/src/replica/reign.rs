@@ -78,7 +78,7 @@ impl Pending {
     }
 
     pub fn stops_hosts(&self) -> bool {
-        matches!(self.what, What::Demoting { .. } | What::Ending | What::Recording)
+        matches!(self.what, What::Demoting { .. })
     }
 }
 
@@ -90,6 +90,7 @@ impl Replica {
             replica.answer(id, Ok(Vec::new()));
         };
         match command {
+            Command::Promote { .. } | Command::Demote { .. } if self.ends => self.refuse(id, process_ends()),
             Command::Promote { force } => self.promote(now, id, force),
             Command::Demote { force } => self.demote(now, id, force),
             // A crash is mended by what the record says: nothing weaker is acknowledged under.
@@ -288,7 +289,7 @@ impl Replica {
             // Two copies that both may be right: an operator has to look.
             return;
         }
-        let may_go = self.role == Role::Primary && self.owner.is_none() && self.pending.is_none();
+        let may_go = self.role == Role::Primary && self.owner.is_none() && self.pending.is_none() && !self.ends;
         if may_go && !self.hold_back(now) {
             self.go_alone(now);
         }
@@ -324,8 +325,7 @@ impl Replica {
 
     /// Nothing came between the resolution and its record.
     fn is_ascending(&self) -> bool {
-        let ends = |pending: &Pending| matches!(pending.what, What::Ending | What::Recording);
-        self.role == Role::Primary && self.owner.is_none() && !self.pending.as_ref().is_some_and(ends)
+        self.role == Role::Primary && self.owner.is_none() && !self.ends
     }
 
     // Down.
@@ -433,11 +433,12 @@ impl Replica {
     }
 
     fn end(&mut self, now: Instant, id: CommandId) {
+        self.ends = true;
         // One that waits for its record alone is answered with it.
         if let Some(Pending { id: Some(id), what, .. }) = self.pending.take()
             && what != What::Recording
         {
-            self.refuse(id, Refusal::Other("the process ends".into()));
+            self.refuse(id, process_ends());
         }
         self.stay_behind(now);
         if self.role == Role::Secondary || self.owner.is_none() {
@@ -637,6 +638,10 @@ impl Replica {
         });
         self.greet_again(now);
     }
+}
+
+fn process_ends() -> Refusal {
+    Refusal::Other("the process ends".into())
 }
 
 fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Refusal> {

@@ -48,7 +48,8 @@ impl World {
                 let to = if result.is_ok() { 1 - node } else { node };
                 self.after(soon, Event::Command { node: to, command: Command::Promote { force: false } });
             }
-            (Command::Shutdown, Ok(_)) => {
+            // Refused, it ends all the same.
+            (Command::Shutdown, _) => {
                 self.after(0, Event::Exit { node, incarnation });
                 self.after(soon, Event::Start(node));
             }

@@ -108,7 +108,7 @@ pub enum Event {
     },
     Heal,
     Start(usize),
-    /// The process has shut down in good order.
+    /// The process was told to end, and has its answer.
     Exit {
         node: usize,
         incarnation: u32,

@@ -1,10 +1,12 @@
 //! Two groups that change places.
 
+use std::time::Duration;
+
 use super::joined::MODES;
 use super::node::eventually;
 use super::pair::Pair;
 use crate::block::BlockError;
-use crate::config::Mode;
+use crate::config::{Mode, OnLinkLoss};
 use crate::replica::io::{Command, Refusal, Standing};
 use crate::wire::message::Role;
 
@@ -69,4 +71,38 @@ async fn after_an_end_in_good_order_nothing_is_sent_again() {
     assert!(frames < 20, "{frames} frames to begin again");
     pair.a.write(0, 200, 2).await.unwrap();
     pair.alike().await;
+}
+
+/// What a host wrote after the last record would be missing from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_told_to_end_never_serves_again() {
+    let pair = Pair::start(Mode::Sync).await;
+    let line = pair.connected().await;
+    pair.a.command(Command::Shutdown).await.unwrap();
+    assert_eq!(pair.a.write(0, 1, 9).await, Err(BlockError::Fenced));
+    assert_eq!(pair.a.observer.standing_now(), Some(Standing::Waiting));
+    let refused = Err(Refusal::Other("the process ends".into()));
+    for force in [false, true] {
+        assert_eq!(pair.a.command(Command::Promote { force }).await, refused);
+        assert_eq!(pair.a.command(Command::Demote { force }).await, refused);
+    }
+    pair.a.command(Command::OnLinkLoss(OnLinkLoss::Hold)).await.unwrap();
+    line.cut().await;
+    let _line = pair.connect();
+    tokio::time::sleep(2 * pair.a.group.config().policy.wait_for_peer).await;
+    assert_eq!(pair.a.write(0, 1, 9).await, Err(BlockError::Fenced));
+    assert_eq!(pair.a.device.content()[0], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_told_to_end_before_it_served_never_serves() {
+    const WAIT: Duration = Duration::from_millis(200);
+    for meets in [false, true] {
+        let pair = Pair::start_with(Mode::Sync, |config| config.policy.wait_for_peer = WAIT).await;
+        pair.a.command(Command::Shutdown).await.unwrap();
+        let _line = meets.then(|| pair.connect());
+        tokio::time::sleep(2 * WAIT).await;
+        assert_eq!(pair.a.write(0, 1, 9).await, Err(BlockError::Fenced));
+        assert_eq!(pair.a.observer.standing_now(), Some(Standing::Waiting));
+    }
 }
