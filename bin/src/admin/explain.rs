@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lunmirror::api::shown::{bytes, seconds};
+use lunmirror::api::shown::{bytes, milliseconds, seconds};
 use lunmirror::api::{DiskState, GroupReport, HeldBack, LinkState, PeerStatus, Phase, Role, Standing, Verdict};
 use target_core::target::config::{Mode, OnLinkLoss};
 
@@ -142,8 +142,8 @@ impl View<'_> {
                 format!("on_link_loss degrade: it is recorded that {peer} lacks writes, and they go on without it.")
             }
             (_, false, OnLinkLoss::Hold) => format!(
-                "on_link_loss hold: no write is acknowledged that {peer} lacks; each waits for max_stall and is then \
-                 answered BUSY."
+                "on_link_loss hold: no write is acknowledged that {peer} lacks; each waits for max_stall, {}, and is then answered BUSY.",
+                milliseconds(status.max_stall_ms)
             ),
         })
     }
@@ -414,7 +414,7 @@ a is Primary of db and serves it (epoch 3).
 The copy of a is UpToDate: it holds every acknowledged write, as the mode promises.
 b is Primary and its copy UpToDate.
 The two nodes refuse to be a pair as they are: nothing is sent.
-on_link_loss hold: no write is acknowledged that b lacks; each waits for max_stall and is then answered BUSY.
+on_link_loss hold: no write is acknowledged that b lacks; each waits for max_stall, 5 s, and is then answered BUSY.
 When they last met, row 9 of the table decided: both have moved on: split brain.
 Split brain: choose the copy to keep. On the other node, whose writes since are given up: lunmirrorctl demote db --force.",
         );

@@ -31,6 +31,7 @@ pub fn group() -> GroupReport {
             peer_disk: Some(DiskState::UpToDate),
             mode: Mode::Sync,
             on_link_loss: OnLinkLoss::Degrade,
+            max_stall_ms: 5000,
             paused: false,
             epoch: OwnerEpoch(3),
             generation: Generation(7),

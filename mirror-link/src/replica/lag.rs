@@ -31,6 +31,7 @@ impl Owner {
             volumes: lags.filter(|(_, bytes)| *bytes > 0).collect(),
             mode: policy.mode,
             on_link_loss: policy.on_link_loss,
+            max_stall: policy.max_stall,
             is_by_command: false,
         }
     }

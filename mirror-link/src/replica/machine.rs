@@ -29,7 +29,7 @@ pub struct Replica {
     pub(super) node: NodeName,
     pub(super) instance: Instance,
     pub(super) policy: Policy,
-    /// Mode and `on_link_loss` were set since the process began, here or by an owner that told so.
+    /// Mode, `on_link_loss` or `max_stall` were set since the process began, here or by an owner that told so.
     pub(super) policy_by_command: bool,
     pub(super) role: Role,
     pub(super) disk: DiskState,

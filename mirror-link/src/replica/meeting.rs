@@ -430,6 +430,7 @@ impl Replica {
         if position.is_by_command {
             self.policy.mode = position.mode;
             self.policy.on_link_loss = position.on_link_loss;
+            self.policy.max_stall = position.max_stall;
             self.policy_by_command = true;
         }
     }

@@ -85,6 +85,7 @@ impl Pending {
 impl Replica {
     pub(super) fn command(&mut self, now: Instant, id: CommandId, command: Command) {
         let set_policy = |replica: &mut Replica, change: &dyn Fn(&mut Policy)| {
+            replica.policy_by_command = true;
             change(&mut replica.policy);
             replica.with_owner(now, |owner, cx| owner.evaluate_all(cx));
             replica.answer(id, Ok(Vec::new()));
@@ -99,15 +100,11 @@ impl Replica {
                 self.store(Then::Weaken(id, Mode::Async));
             }
             Command::Mode(mode) => {
-                self.policy_by_command = true;
                 self.mode_to_record = None;
                 set_policy(self, &|policy| policy.mode = mode);
                 self.store(Then::Nothing);
             }
-            Command::OnLinkLoss(on_link_loss) => {
-                self.policy_by_command = true;
-                set_policy(self, &|policy| policy.on_link_loss = on_link_loss);
-            }
+            Command::OnLinkLoss(on_link_loss) => set_policy(self, &|policy| policy.on_link_loss = on_link_loss),
             Command::MaxStall(max_stall) => set_policy(self, &|policy| policy.max_stall = max_stall),
             Command::Pause | Command::Resume if self.role == Role::Secondary => {
                 self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));

@@ -22,9 +22,10 @@ pub struct GroupStatus {
     /// In the session; without one, as its heartbeats say.
     pub peer_role: Option<Role>,
     pub peer_disk: Option<DiskState>,
-    /// The owner's, where it has told them.
+    /// The owner's, where it has told them; and the next two.
     pub mode: Mode,
     pub on_link_loss: OnLinkLoss,
+    pub max_stall_ms: u64,
     pub paused: bool,
     pub epoch: OwnerEpoch,
     pub generation: Generation,
@@ -121,6 +122,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         peer_disk: replica.meeting.peer_disk,
         mode: replica.policy.mode,
         on_link_loss: replica.policy.on_link_loss,
+        max_stall_ms: replica.policy.max_stall.as_millis() as u64,
         paused: replica.paused,
         epoch: replica.owner.as_ref().map_or(replica.epoch, |owner| owner.epoch),
         generation: replica.generation,
@@ -142,6 +144,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
                 if replica.meeting.is_up() { 0.0 } else { now.saturating_duration_since(*heard).as_secs_f64() };
             tell_rpo(&mut status, &replica.config.volumes, position, silent);
             (status.mode, status.on_link_loss) = (position.mode, position.on_link_loss);
+            status.max_stall_ms = position.max_stall.as_millis() as u64;
             status.queue.memory_bytes = replica.receiver.held_bytes();
             status.queue.memory_bytes_max = replica.config.queue.window_bytes;
         }

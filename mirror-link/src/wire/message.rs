@@ -1,5 +1,7 @@
 //! What frames mean.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -215,7 +217,7 @@ pub struct Credit {
     pub bytes: u64,
 }
 
-/// How far the owner is ahead, and in which mode; sent twice a second, so that the replica knows its RPO when the line is cut.
+/// How far the owner is ahead, and by which policy; sent twice a second, so that the replica knows its RPO when the line is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub epoch: OwnerEpoch,
@@ -229,6 +231,8 @@ pub struct Position {
     pub volumes: SmallVec<[(VolumeIndex, u64); 2]>,
     pub mode: Mode,
     pub on_link_loss: OnLinkLoss,
+    /// Whole milliseconds.
+    pub max_stall: Duration,
     /// They were set while the owner ran: the replica is to keep to them also where its own configuration differs.
     pub is_by_command: bool,
 }
@@ -243,6 +247,7 @@ impl Default for Position {
             volumes: SmallVec::new(),
             mode: Mode::Sync,
             on_link_loss: OnLinkLoss::Degrade,
+            max_stall: Duration::from_secs(5),
             is_by_command: false,
         }
     }

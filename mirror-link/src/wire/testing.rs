@@ -1,6 +1,7 @@
 //! Any frame, for the tests of this room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use proptest::collection::vec;
@@ -96,10 +97,11 @@ fn any_position() -> impl Strategy<Value = Position> {
     let volumes = vec((any::<u16>().prop_map(VolumeIndex), any::<u64>()), 0..5);
     let mode = prop_oneof![Just(Mode::Async), Just(Mode::Memsync), Just(Mode::Sync)];
     let on_link_loss = prop_oneof![Just(OnLinkLoss::Degrade), Just(OnLinkLoss::Hold)];
-    (epoch(), seq(), any::<(u64, u64)>(), volumes, mode, on_link_loss, any::<bool>()).prop_map(
-        |(epoch, acknowledged, (lag_bytes, lag_ms), volumes, mode, on_link_loss, is_by_command)| {
+    let max_stall = (1..86_400_000_u64).prop_map(Duration::from_millis);
+    (epoch(), seq(), any::<(u64, u64)>(), volumes, mode, on_link_loss, max_stall, any::<bool>()).prop_map(
+        |(epoch, acknowledged, (lag_bytes, lag_ms), volumes, mode, on_link_loss, max_stall, is_by_command)| {
             let volumes = volumes.into();
-            Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, is_by_command }
+            Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, max_stall, is_by_command }
         },
     )
 }

@@ -75,13 +75,13 @@ async fn a_replica_keeps_to_what_its_owner_was_commanded() {
     let line = pair.connected().await;
     pair.a.command(Command::Mode(Mode::Memsync)).await.unwrap();
     pair.a.command(Command::OnLinkLoss(OnLinkLoss::Hold)).await.unwrap();
-    eventually("the owner's policy is shown", || {
+    pair.a.command(Command::MaxStall(Duration::from_millis(2500))).await.unwrap();
+    let policy = || {
         let status = pair.b.status();
-        (status.mode, status.on_link_loss) == (Mode::Memsync, OnLinkLoss::Hold)
-    })
-    .await;
+        (status.mode, status.on_link_loss, status.max_stall_ms)
+    };
+    eventually("the owner's policy is shown", || policy() == (Mode::Memsync, OnLinkLoss::Hold, 2500)).await;
     line.cut().await;
     pair.b.command(Command::Promote { force: true }).await.unwrap();
-    let status = pair.b.status();
-    assert_eq!((status.mode, status.on_link_loss), (Mode::Memsync, OnLinkLoss::Hold));
+    assert_eq!(policy(), (Mode::Memsync, OnLinkLoss::Hold, 2500));
 }

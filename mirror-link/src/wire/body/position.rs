@@ -1,21 +1,25 @@
 //! POSITION.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u16, be_u64};
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 
 use super::field::{Parsed, at_most, epoch, fault, flags, list, reserved, seq};
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::VolumeIndex;
 use crate::wire::message::{Position, VOLUMES_MAX};
 
-const FIXED_LENGTH: usize = 40;
+const FIXED_LENGTH: usize = 44;
 const LAG_LENGTH: usize = 12;
 pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=FIXED_LENGTH + VOLUMES_MAX * LAG_LENGTH;
 
 const BY_COMMAND: u8 = 1;
+
+/// Up to 24 hours, as a configuration may have it.
+const MAX_STALL_MS: RangeInclusive<u32> = 1..=24 * 60 * 60 * 1000;
 
 /// ```text
 ///  Byte/     0       |       1       |       2       |       3       |
@@ -32,8 +36,9 @@ const BY_COMMAND: u8 = 1;
 ///    +                                                               +
 ///  28|                                                               |
 ///  32| mode          | on link loss  |. . . . . . . C| reserved = 0  |
-///  36| volume count                  | reserved = 0                  |
-///  40/ volumes that lag, one after the other:                        /
+///  36| max stall, milliseconds                                       |
+///  40| volume count                  | reserved = 0                  |
+///  44/ volumes that lag, one after the other:                        /
 ///   0| volume                        | reserved = 0                  |
 ///   4| lag, bytes                                                    |
 ///    +                                                               +
@@ -43,18 +48,21 @@ const BY_COMMAND: u8 = 1;
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Position> {
     let (rest, (epoch, acknowledged, lag_bytes, lag_ms)) = (epoch, seq, be_u64, be_u64).parse(input)?;
-    let (rest, (mode, on_link_loss, flags, (), volumes, ())) = (
+    let (rest, (mode, on_link_loss, flags, (), max_stall, volumes, ())) = (
         mode,
         on_link_loss,
         flags(BY_COMMAND),
         reserved(1),
+        max_stall,
         at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
         reserved(2),
     )
         .parse(rest)?;
     let (rest, volumes) = list(volumes, lag, rest)?;
     let is_by_command = flags & BY_COMMAND != 0;
-    Ok((rest, Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, is_by_command }))
+    let position =
+        Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, max_stall, is_by_command };
+    Ok((rest, position))
 }
 
 fn lag(input: &[u8]) -> Parsed<'_, (VolumeIndex, u64)> {
@@ -80,6 +88,13 @@ fn on_link_loss(input: &[u8]) -> Parsed<'_, OnLinkLoss> {
     }
 }
 
+fn max_stall(input: &[u8]) -> Parsed<'_, Duration> {
+    match be_u32.parse(input)? {
+        (rest, ms) if MAX_STALL_MS.contains(&ms) => Ok((rest, Duration::from_millis(ms.into()))),
+        (_, other) => fault("max stall of 1 ms to 24 hours", other),
+    }
+}
+
 pub(super) fn put(position: &Position, out: &mut BytesMut) {
     assert!(position.volumes.len() <= VOLUMES_MAX, "a group has at most {VOLUMES_MAX} volumes");
     out.put_u64(position.epoch.0);
@@ -97,6 +112,8 @@ pub(super) fn put(position: &Position, out: &mut BytesMut) {
     });
     out.put_u8(if position.is_by_command { BY_COMMAND } else { 0 });
     out.put_u8(0);
+    let max_stall = u32::try_from(position.max_stall.as_millis()).unwrap_or(u32::MAX);
+    out.put_u32(max_stall.clamp(*MAX_STALL_MS.start(), *MAX_STALL_MS.end()));
     out.put_u16(position.volumes.len() as u16);
     out.put_u16(0);
     for (volume, bytes) in &position.volumes {
@@ -123,6 +140,7 @@ mod tests {
             volumes: [(VolumeIndex(3), 0x10_0000)].into_iter().collect(),
             mode: Mode::Memsync,
             on_link_loss: OnLinkLoss::Hold,
+            max_stall: Duration::from_millis(1500),
             is_by_command: true,
         }
     }
@@ -131,9 +149,9 @@ mod tests {
     fn an_owner_that_is_ahead() {
         golden(
             &of_group(Message::Position(ahead())),
-            "4c554e4d 01130000 11223344 55667788 0003 0000 00000034 00000000 00000000 54e7c351 00000000 1827130b
+            "4c554e4d 01130000 11223344 55667788 0003 0000 00000038 00000000 00000000 578f686c 00000000 00dc99f6
              00000000 00000002 00000000 00001234 00000000 00100000 00000000 000000fa
-             02020100 00010000 00030000 00000000 00100000",
+             02020100 000005dc 00010000 00030000 00000000 00100000",
         );
     }
 
@@ -151,10 +169,11 @@ mod tests {
         assert_eq!(changed(33, 3), fault("on link loss 1 or 2", 3));
         assert_eq!(changed(34, 2), fault("only flags that this version knows", 2));
         assert_eq!(changed(35, 1), fault("reserved bytes that are zero", 1));
-        assert_eq!(changed(36, 0x10), fault("at most 4096 volumes", 0x1001));
-        assert_eq!(changed(37, 0), fault("no bytes behind its fields", 12));
-        assert_eq!(changed(37, 2), fault("more bytes in its body", 0));
-        assert_eq!(changed(39, 1), fault("reserved bytes that are zero", 1));
+        assert_eq!(changed(36, 0x10), fault("max stall of 1 ms to 24 hours", 0x1000_05dc));
+        assert_eq!(changed(40, 0x10), fault("at most 4096 volumes", 0x1001));
+        assert_eq!(changed(41, 0), fault("no bytes behind its fields", 12));
+        assert_eq!(changed(41, 2), fault("more bytes in its body", 0));
         assert_eq!(changed(43, 1), fault("reserved bytes that are zero", 1));
+        assert_eq!(changed(47, 1), fault("reserved bytes that are zero", 1));
     }
 }
