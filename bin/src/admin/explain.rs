@@ -156,8 +156,12 @@ impl View<'_> {
             Role::Primary => (here, peer.as_str()),
             Role::Secondary => (peer.as_str(), here),
         };
+        let Some(rpo) = status.rpo else {
+            return (status.role == Role::Secondary).then(|| {
+                format!("If {lost} were lost now, what {kept} would lack is unknown: {lost} has not told it yet.")
+            });
+        };
         // Dust is not worth a sentence; nor is a promise of nothing where nobody knows.
-        let rpo = status.rpo;
         if rpo.bytes == 0 && rpo.seconds < 0.05 {
             return None;
         }
@@ -296,7 +300,7 @@ Every write comes here from b as it is made.",
         let status = GroupStatus {
             link: LinkState::Down,
             peer_disk: Some(DiskState::Outdated),
-            rpo: Rpo { bytes: 3 << 20, seconds: 75.0 },
+            rpo: Some(Rpo { bytes: 3 << 20, seconds: 75.0 }),
             ..testing::group().status
         };
         assert_explained(
@@ -374,6 +378,7 @@ Mend the connection with b. Only if its copy is to be given up: end it there, th
             disk: DiskState::Inconsistent,
             link: LinkState::Resyncing,
             peer_role: Some(Role::Primary),
+            rpo: None,
             decision: Some(Decision { row: 8, text: "b has moved on; everything is sent".into() }),
             resync: Some(ResyncStatus {
                 total_bytes: 100 << 30,
@@ -393,6 +398,7 @@ The copy of a is Inconsistent: a resync into it has not ended, so that it is of 
 b is Primary and its copy UpToDate.
 A resync is under way: 12 GiB of 100 GiB are left, some 15 s.
 b is heard, but takes its time to acknowledge: it is slow.
+If b were lost now, what a would lack is unknown: b has not told it yet.
 When they last met, row 8 of the table decided: b has moved on; everything is sent.",
         );
     }

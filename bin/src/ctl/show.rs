@@ -70,10 +70,10 @@ fn mode(group: &GroupReport) -> String {
 
 /// What would be lost with the Primary.
 fn lag(group: &GroupReport) -> String {
-    let rpo = group.status.rpo;
-    match rpo.bytes == 0 && rpo.seconds < 0.05 {
-        true => "none".to_owned(),
-        false => format!("{}, {}", bytes(rpo.bytes), seconds(rpo.seconds)),
+    match group.status.rpo {
+        None => "unknown".to_owned(),
+        Some(rpo) if rpo.bytes == 0 && rpo.seconds < 0.05 => "none".to_owned(),
+        Some(rpo) => format!("{}, {}", bytes(rpo.bytes), seconds(rpo.seconds)),
     }
 }
 

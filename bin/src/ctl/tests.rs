@@ -52,7 +52,7 @@ fn a_node_with_troubles() {
             disk: DiskState::Inconsistent,
             link: LinkState::Resyncing,
             mode: Mode::Async,
-            rpo: Rpo { bytes: 3 << 20, seconds: 75.0 },
+            rpo: Some(Rpo { bytes: 3 << 20, seconds: 75.0 }),
             resync: Some(ResyncStatus {
                 total_bytes: 100 << 30,
                 left_bytes: 12 << 30,
@@ -84,6 +84,7 @@ fn a_node_with_troubles() {
         volumes: vec!["old".into()],
         status: GroupStatus {
             link: LinkState::Refused,
+            rpo: None,
             decision: Some(Decision { row: 9, text: "split brain".into() }),
             ..healthy.status.clone()
         },
@@ -106,7 +107,7 @@ a, lunmirror 0.1.0, up 3h 12m, portals 127.0.0.1:3260
 MIRROR          ROLE       COPY          PEER  ITS COPY  LINK       MODE     LAG (RPO)      QUEUE
 db              Primary    UpToDate      b     unknown   paused     sync     none           64 MiB of 64 MiB, on disk 1 GiB of 4 GiB, to resync 5 MiB
 dbs (data log)  Secondary  Inconsistent  b     UpToDate  resyncing  (async)  3 MiB, 1m 15s  empty
-old             Primary    UpToDate      b     UpToDate  refused    sync     none           empty
+old             Primary    UpToDate      b     UpToDate  refused    sync     unknown        empty
 
 PEER  STATE        VERDICT       CONNECTIONS  RTT  ADDRESS
 b     backing-off  udp-filtered  0/0          -    -

@@ -114,7 +114,7 @@ impl Waiting {
             advance(&self.bar, resync);
             return;
         }
-        let left = match status.rpo.bytes {
+        let left = match status.rpo.map_or(0, |rpo| rpo.bytes) {
             0 => String::new(),
             left => format!(", {} not yet with {}", bytes(left), group.peer),
         };

@@ -36,10 +36,10 @@ pub struct GroupStatus {
     pub durable_upto: WriteSeq,
     /// Of the decision table, at the last meeting.
     pub decision: Option<Decision>,
-    /// Acknowledged to hosts and not known to be with the peer.
-    pub rpo: Rpo,
+    /// Acknowledged to hosts and not known to be with the peer. `None`: not known, as the owner has never told this process.
+    pub rpo: Option<Rpo>,
     /// The same by volume, in the volumes' order: bytes of its own, seconds of the group, which has one order of writes.
-    pub volume_rpo: Vec<VolumeRpo>,
+    pub volume_rpo: Option<Vec<VolumeRpo>>,
     pub queue: QueueStatus,
     pub resync: Option<ResyncStatus>,
 }
@@ -131,8 +131,8 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         applied_upto: marks.applied_upto,
         durable_upto: marks.durable_upto,
         decision: replica.meeting.described(&replica.node),
-        rpo: Rpo::default(),
-        volume_rpo: Vec::new(),
+        rpo: None,
+        volume_rpo: None,
         queue: QueueStatus::default(),
         resync: None,
     };
@@ -148,7 +148,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
             status.queue.memory_bytes = replica.receiver.held_bytes();
             status.queue.memory_bytes_max = replica.config.queue.window_bytes;
         }
-        (None, None) => tell_rpo(&mut status, &replica.config.volumes, &Position::default(), 0.0),
+        (None, None) => (),
     }
     status
 }
@@ -160,12 +160,12 @@ pub(super) fn tell_rpo(status: &mut GroupStatus, volumes: &[VolumeSpec], positio
         let told = position.volumes.iter().find(|(told, _)| usize::from(told.0) == volume);
         told.map_or(0, |(_, bytes)| *bytes)
     };
-    status.rpo = Rpo { bytes: position.lag_bytes, seconds };
+    status.rpo = Some(Rpo { bytes: position.lag_bytes, seconds });
     let of = |(at, volume): (usize, &VolumeSpec)| {
         let bytes = lag(at);
         VolumeRpo { volume: volume.name.clone(), bytes, seconds: if bytes > 0 { seconds } else { silent } }
     };
-    status.volume_rpo = volumes.iter().enumerate().map(of).collect();
+    status.volume_rpo = Some(volumes.iter().enumerate().map(of).collect());
 }
 
 fn link(replica: &Replica) -> LinkState {

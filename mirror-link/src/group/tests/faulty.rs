@@ -36,7 +36,7 @@ async fn an_ack_of_what_was_never_sent_is_refused() {
     for lba in 0..600 {
         pair.a.write(lba, 1, 7).await.unwrap();
     }
-    let lag = pair.a.status().rpo;
+    let lag = pair.a.rpo();
     let last = pair.a.status().seq;
     let complaints = pair.forge(&line, |ack| (ack.received_upto, ack.applied_upto) = (last, last));
     assert!(complaints[0].contains("acknowledgements of writes that were sent, not of "), "{complaints:?}");
@@ -44,7 +44,7 @@ async fn an_ack_of_what_was_never_sent_is_refused() {
     assert!(complaints[1].contains(&format!("that were sent, not of {last}")), "{complaints:?}");
     let complaints = pair.forge(&line, |ack| ack.received_upto = last.next());
     assert!(complaints[2].contains(&format!("acknowledgements of writes below {}", last.next())), "{complaints:?}");
-    assert_eq!(pair.a.status().rpo.bytes, lag.bytes, "it lacks what it lacked");
+    assert_eq!(pair.a.rpo().bytes, lag.bytes, "it lacks what it lacked");
     line.stall(false);
     pair.alike().await;
 }

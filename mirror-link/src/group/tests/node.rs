@@ -11,7 +11,7 @@ use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBound
 use crate::group::{Group, GroupError};
 use crate::ids::{Instance, VolumeIndex};
 use crate::replica::io::{Command, Done, Refusal};
-use crate::replica::status::GroupStatus;
+use crate::replica::status::{GroupStatus, Rpo};
 use crate::wire::message::Role;
 
 pub const VOLUME: VolumeIndex = VolumeIndex(0);
@@ -88,6 +88,11 @@ impl Node {
 
     pub fn status(&self) -> GroupStatus {
         self.group.status()
+    }
+
+    #[track_caller]
+    pub fn rpo(&self) -> Rpo {
+        self.status().rpo.expect("the owner has told it")
     }
 
     pub async fn write(&self, lba: u64, blocks: u64, byte: u8) -> Result<(), BlockError> {

@@ -38,17 +38,33 @@ async fn what_only_the_dirty_map_knows_of_has_its_age_too() {
     let [owner, replica] = [&pair.a, &pair.b].map(|node| node.status());
     assert!(owner.queue.dirty_bytes > 0, "the queue is full: {:?}", owner.queue);
     for status in [&owner, &replica] {
-        assert!(status.rpo.seconds >= AWHILE.as_secs_f64(), "{:?}", status.rpo);
+        assert!(status.rpo.unwrap().seconds >= AWHILE.as_secs_f64(), "{:?}", status.rpo);
     }
-    let [of_volume] = owner.volume_rpo.as_slice() else { panic!("one volume: {:?}", owner.volume_rpo) };
-    assert_eq!((&*of_volume.volume, of_volume.bytes), ("db", owner.rpo.bytes));
+    let volumes = owner.volume_rpo.as_deref();
+    let Some([of_volume]) = volumes else { panic!("one volume: {volumes:?}") };
+    assert_eq!((&*of_volume.volume, of_volume.bytes), ("db", pair.a.rpo().bytes));
     assert!(of_volume.seconds >= AWHILE.as_secs_f64());
     let _line = pair.connect();
     pair.alike().await;
     for node in [&pair.a, &pair.b] {
-        let nothing = || node.status().rpo.bytes == 0 && node.status().rpo.seconds < AWHILE.as_secs_f64() / 2.0;
+        let nothing = || node.rpo().bytes == 0 && node.rpo().seconds < AWHILE.as_secs_f64() / 2.0;
         eventually("nothing is at stake", nothing).await;
     }
+}
+
+/// Not 0: it does not know what its owner acknowledges without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_owner_has_told_is_unknown() {
+    let pair = Pair::start(Mode::Async).await;
+    assert_eq!((pair.b.status().rpo, pair.b.status().volume_rpo), (None, None));
+    let line = pair.connected().await;
+    eventually("it is told", || pair.b.status().rpo.is_some()).await;
+    assert_eq!(pair.b.rpo().bytes, 0);
+    line.cut().await;
+    pair.b.command(Command::Promote { force: true }).await.unwrap();
+    assert_eq!(pair.b.rpo().bytes, 0, "its own");
+    pair.b.command(Command::Demote { force: true }).await.unwrap();
+    assert_eq!(pair.b.status().rpo, None, "nobody's");
 }
 
 /// Each node's configuration says another mode.

@@ -88,7 +88,8 @@ impl World {
             }
             Phase::Settling { since, least } => {
                 self.mend();
-                let lacks = self.nodes.iter().filter_map(|node| node.status()).map(|status| status.rpo.bytes).max();
+                let told = self.nodes.iter().filter_map(|node| node.status()?.rpo);
+                let lacks = told.map(|rpo| rpo.bytes).max();
                 if let Some(lacks) = lacks.filter(|&lacks| lacks < least) {
                     self.phase = Phase::Settling { since: self.now, least: lacks };
                 }
@@ -128,7 +129,9 @@ impl World {
     /// Nothing is under way, and the owner says that everything is with its peer.
     fn is_quiet(&self) -> bool {
         let Some(status) = self.together().and_then(|owner| self.nodes[owner].status()) else { return false };
-        let done = status.applied_upto >= status.seq && status.queue.dirty_bytes == 0 && status.rpo.bytes == 0;
+        let done = status.applied_upto >= status.seq
+            && status.queue.dirty_bytes == 0
+            && status.rpo.is_some_and(|rpo| rpo.bytes == 0);
         done && self.hosts_are_idle() && self.nodes.iter().all(|node| node.disk.is_idle())
     }
 }
@@ -137,7 +140,8 @@ fn told(status: &GroupStatus) -> String {
     let GroupStatus { role, disk, standing, link, paused, seq, received_upto, applied_upto, rpo, queue, .. } = status;
     let paused = if *paused { " paused" } else { "" };
     let row = status.decision.as_ref().map_or(0, |decision| decision.row);
-    let (rpo, dirty, memory) = (rpo.bytes, queue.dirty_bytes, queue.memory_bytes);
+    let rpo = rpo.map_or_else(|| "unknown".to_owned(), |rpo| rpo.bytes.to_string());
+    let (dirty, memory) = (queue.dirty_bytes, queue.memory_bytes);
     format!(
         "{role:?} {disk:?} {standing:?} {link:?}{paused} row {row} {seq}/{received_upto}/{applied_upto} rpo {rpo} dirty \
          {dirty} memory {memory}"

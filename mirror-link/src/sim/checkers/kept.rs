@@ -193,7 +193,7 @@ impl World {
             return;
         }
         if let Some(reign) = process.reign {
-            self.history.reigns[reign].rpo = status.rpo.bytes;
+            self.history.reigns[reign].rpo = status.rpo.map_or(0, |rpo| rpo.bytes);
         }
         if matches!(self.nodes[node].copy, Some(DiskState::Inconsistent | DiskState::Failed)) {
             self.nodes[node].forced = self.history.now();
