@@ -14,6 +14,7 @@ pub fn explain(here: &str, group: &GroupReport, peer: Option<&PeerStatus>) -> Ve
     text.push(view.link());
     text.extend(view.way());
     text.extend(view.completion());
+    text.extend(view.congestion());
     text.extend(view.loss());
     text.extend(view.decision());
     text.extend(view.what_to_do());
@@ -145,6 +146,29 @@ impl View<'_> {
                 "on_link_loss hold: no write is acknowledged that {peer} lacks; each waits for max_stall, {}, and is then answered BUSY.",
                 milliseconds(status.max_stall_ms)
             ),
+        })
+    }
+
+    /// What becomes of writes while the peer is slow.
+    fn congestion(&self) -> Option<String> {
+        let GroupReport { peer, status, .. } = self.group;
+        if !status.peer_slow || status.role != Role::Primary {
+            return None;
+        }
+        let stall = milliseconds(status.max_stall_ms);
+        Some(match (status.mode, status.on_link_loss) {
+            (Mode::Async, _) => {
+                "Until it keeps up, writes queue here: in memory, then on disk, then as blocks to resync.".to_owned()
+            }
+            (_, OnLinkLoss::Degrade) => format!(
+                "Until it keeps up, a write waits for it, at most max_stall, {stall}; then it is recorded that {peer} lacks \
+                 writes, and they go on without it."
+            ),
+            (_, OnLinkLoss::Hold) => {
+                format!(
+                    "Until it keeps up, a write waits for it, at most max_stall, {stall}, and is then answered BUSY."
+                )
+            }
         })
     }
 
@@ -368,6 +392,37 @@ There is no session with b.
 b was refused, or refused us; it is tried again later.
 Mend the connection with b. Only if its copy is to be given up: end it there, then lunmirrorctl promote db --force on a.",
         );
+    }
+
+    #[test]
+    fn beside_a_slow_peer() {
+        let slow = PeerStatus { verdict: Verdict::PeerSlow, ..testing::peer() };
+        let text = |mode, on_link_loss| {
+            let status = GroupStatus { peer_slow: true, mode, on_link_loss, ..testing::group().status };
+            explain("a", &GroupReport { status, ..testing::group() }, Some(&slow)).join("\n")
+        };
+        let degrades = text(Mode::Sync, OnLinkLoss::Degrade);
+        assert!(
+            degrades.ends_with(
+                "\
+Every write goes to b as it comes.
+b is heard, but takes its time to acknowledge: it is slow.
+Mode sync: a write is done when it is written here and on b.
+Until it keeps up, a write waits for it, at most max_stall, 5 s; then it is recorded that b lacks writes, and they go on \
+without it."
+            ),
+            "{degrades}"
+        );
+        let holds = text(Mode::Memsync, OnLinkLoss::Hold);
+        assert!(
+            holds.ends_with(
+                "Until it keeps up, a write waits for it, at most max_stall, 5 s, and is then answered BUSY."
+            ),
+            "{holds}"
+        );
+        let queues = text(Mode::Async, OnLinkLoss::Hold);
+        let queue = "Until it keeps up, writes queue here: in memory, then on disk, then as blocks to resync.";
+        assert!(queues.ends_with(queue), "{queues}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn groups(groups: &[GroupReport]) -> Table {
             format!("{:?}", status.disk),
             group.peer.clone(),
             status.peer_disk.map_or_else(|| "unknown".to_owned(), |disk| format!("{disk:?}")),
-            word(status.link),
+            link(group),
             mode(group),
             lag(group),
             queue(&status.queue),
@@ -57,6 +57,12 @@ fn title(group: &GroupReport) -> String {
         [only] if *only == group.name => group.name.clone(),
         volumes => format!("{} ({})", group.name, volumes.join(" ")),
     }
+}
+
+/// `established`, `established, slow`
+fn link(group: &GroupReport) -> String {
+    let slow = if group.status.peer_slow { ", slow" } else { "" };
+    format!("{}{slow}", word(group.status.link))
 }
 
 /// The Primary's counts; a Secondary repeats what it was told.

@@ -51,6 +51,7 @@ fn a_node_with_troubles() {
             standing: Standing::Standby,
             disk: DiskState::Inconsistent,
             link: LinkState::Resyncing,
+            peer_slow: true,
             mode: Mode::Async,
             rpo: Some(Rpo { bytes: 3 << 20, seconds: 75.0 }),
             resync: Some(ResyncStatus {
@@ -104,10 +105,10 @@ fn a_node_with_troubles() {
         "\
 a, lunmirror 0.1.0, up 3h 12m, portals 127.0.0.1:3260
 
-MIRROR          ROLE       COPY          PEER  ITS COPY  LINK       MODE     LAG (RPO)      QUEUE
-db              Primary    UpToDate      b     unknown   paused     sync     none           64 MiB of 64 MiB, on disk 1 GiB of 4 GiB, to resync 5 MiB
-dbs (data log)  Secondary  Inconsistent  b     UpToDate  resyncing  (async)  3 MiB, 1m 15s  empty
-old             Primary    UpToDate      b     UpToDate  refused    sync     unknown        empty
+MIRROR          ROLE       COPY          PEER  ITS COPY  LINK             MODE     LAG (RPO)      QUEUE
+db              Primary    UpToDate      b     unknown   paused           sync     none           64 MiB of 64 MiB, on disk 1 GiB of 4 GiB, to resync 5 MiB
+dbs (data log)  Secondary  Inconsistent  b     UpToDate  resyncing, slow  (async)  3 MiB, 1m 15s  empty
+old             Primary    UpToDate      b     UpToDate  refused          sync     unknown        empty
 
 PEER  STATE        VERDICT       CONNECTIONS  RTT  ADDRESS
 b     backing-off  udp-filtered  0/0          -    -

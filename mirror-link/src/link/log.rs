@@ -63,7 +63,7 @@ impl Log {
             Event::UdpHeard => "heartbeats come again".into(),
             Event::PeerSlow { since } => format!(
                 "the peer is slow: it is alive, and has acknowledged nothing of what was sent for {}; its disk or its CPU may be \
-                 overloaded",
+                 overloaded. Asynchronous writes go on and queue here; others wait for it no longer than max_stall",
                 seconds(*since)
             ),
             Event::PeerFine => "the peer keeps up again".into(),

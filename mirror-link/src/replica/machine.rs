@@ -63,6 +63,7 @@ pub struct Replica {
     /// A Primary that has not served since its start does not, because of the peer.
     pub(super) held_back: Option<HeldBack>,
     pub(super) paused: bool,
+    /// The peer, in this session; for people.
     pub(super) is_slow: bool,
     pub(super) pending: Option<Pending>,
     /// The process was told to end. Its last record may say that all is with the peer: hosts are never served again, whatever

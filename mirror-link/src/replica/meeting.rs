@@ -89,6 +89,7 @@ impl Replica {
     pub(super) fn session_up(&mut self, id: SessionId, peer: Instance) {
         self.meeting.session = Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None });
         self.meeting.decision = None;
+        self.is_slow = false;
         self.receiver.session_began();
     }
 

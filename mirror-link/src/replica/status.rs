@@ -17,6 +17,9 @@ pub struct GroupStatus {
     pub disk: DiskState,
     pub standing: Standing,
     pub link: LinkState,
+    /// Its heartbeats come, and it acknowledges nothing of what was sent: writes queue here, or wait no longer than
+    /// `max_stall_ms`.
+    pub peer_slow: bool,
     /// As a Primary that does not serve: what keeps it.
     pub held_back: Option<HeldBack>,
     /// In the session; without one, as its heartbeats say.
@@ -117,6 +120,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         disk: replica.disk,
         standing: replica.standing.unwrap_or(Standing::Waiting),
         link: link(replica),
+        peer_slow: replica.is_slow && replica.meeting.is_up(),
         held_back: replica.held_back,
         peer_role: replica.meeting.peer_role.or_else(|| replica.claimed_role(now)),
         peer_disk: replica.meeting.peer_disk,

@@ -52,6 +52,19 @@ async fn what_only_the_dirty_map_knows_of_has_its_age_too() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_is_slow_for_as_long_as_its_session_lasts() {
+    let pair = Pair::start(Mode::Async).await;
+    let line = pair.connected().await;
+    assert!(!pair.a.status().peer_slow);
+    pair.a.group.peer_is_slow(true);
+    assert!(pair.a.status().peer_slow);
+    line.cut().await;
+    assert!(!pair.a.status().peer_slow, "gone");
+    let _line = pair.connected().await;
+    assert!(!pair.a.status().peer_slow, "another session");
+}
+
 /// Not 0: it does not know what its owner acknowledges without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_owner_has_told_is_unknown() {

@@ -96,9 +96,11 @@ async fn a_replica_whose_disk_hangs_is_slow_and_not_gone() {
     both.write(0..10).await;
     until("the peer is slow", || both.links[0].status()[0].verdict == Verdict::PeerSlow).await;
     assert_eq!(both.links[0].status()[0].phase, Phase::Up);
+    until("its group says so", || both.groups.a.status().peer_slow).await;
     both.groups.b.device.hang(false);
     both.groups.alike().await;
     until("the peer is fine", || both.links[0].status()[0].verdict == Verdict::Healthy).await;
+    until("its group says so", || !both.groups.a.status().peer_slow).await;
     tokio::time::sleep(HEARTBEAT.timeout * 2).await;
     assert_eq!(both.links[0].status()[0].verdict, Verdict::Healthy, "an idle stream is no slow one");
 }
