@@ -8,84 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use mirror_link::block::{
-    Allocation, AllocationRun, BlockDevice, BlockError, Capabilities, Durability, Eventually, Io, Payload,
-};
-use mirror_link::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
-use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba};
-use mirror_link::group::{Group, Observer, PeerSession};
-use mirror_link::ids::{Instance, SessionId, Slot, VolumeIndex};
+use mirror_link::block::{BlockError, Durability, Eventually, Io, Payload};
+use mirror_link::config::{Mode, QueueBounds};
+use mirror_link::extent::{BlockCount, Extent, Lba};
+use mirror_link::group::{Group, PeerSession};
+use mirror_link::ids::{SessionId, Slot, VolumeIndex};
 use mirror_link::replica::io::Standing;
 use mirror_link::replica::status::LinkState;
-use mirror_link::wire::message::{MarkKind, Message, Role};
+use mirror_link::wire::message::{Message, Role};
+use null::BLOCKS;
 use tokio::sync::mpsc;
 
+#[path = "../tests/null/mod.rs"]
+mod null;
+
 const VOLUME: VolumeIndex = VolumeIndex(0);
-const BLOCKS: u64 = 1 << 16;
-
-/// Writes are done at once, and forgotten; all of it is a hole.
-#[derive(Debug)]
-struct Null;
-
-impl BlockDevice for Null {
-    fn block_length(&self) -> BlockLength {
-        BlockLength::B4096
-    }
-
-    fn capacity(&self) -> BlockCount {
-        BlockCount(BLOCKS)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            unmap: true,
-            fast_zeroes: true,
-            volatile_cache: true,
-            allocation_map: true,
-            read_only: false,
-            unmap_granularity: BlockCount(1),
-        }
-    }
-
-    fn read(&self, extent: Extent, mut buffer: BytesMut) -> Io<BytesMut> {
-        buffer.resize(extent.byte_length(BlockLength::B4096) as usize, 0);
-        Eventually::Now(Ok(buffer))
-    }
-
-    fn write(&self, _: Extent, _: Payload, _: Durability) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn write_zeroes(&self, _: Extent, _: Allocation, _: Durability) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn unmap(&self, _: Extent) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn flush(&self) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn allocation(&self, extent: Extent, _: usize) -> Io<Vec<AllocationRun>> {
-        Eventually::Now(Ok(vec![AllocationRun { blocks: extent.blocks(), mapped: false }]))
-    }
-
-    fn used(&self) -> Option<BlockCount> {
-        None
-    }
-}
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn standing(&self, _: Standing) {}
-    fn marked(&self, _: VolumeIndex, _: MarkKind, _: Bytes) {}
-}
+const QUEUE: QueueBounds = QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 64 << 20, window_writes: 16384 };
 
 #[derive(Debug)]
 struct Channel {
@@ -115,11 +55,11 @@ struct Pair {
 
 impl Pair {
     async fn start(mode: Mode, state_dirs: [&std::path::Path; 2]) -> Pair {
-        let a = start("alpha", "beta", Role::Primary, mode, state_dirs[0]).await;
-        let b = start("beta", "alpha", Role::Secondary, mode, state_dirs[1]).await;
+        let a = null::start(Role::Primary, mode, QUEUE, state_dirs[0]).await;
+        let b = null::start(Role::Secondary, mode, QUEUE, state_dirs[1]).await;
         let sessions = [line(&b), line(&a)];
-        a.session_up(sessions[0].clone(), Instance(2));
-        b.session_up(sessions[1].clone(), Instance(1));
+        a.session_up(sessions[0].clone(), null::instance(Role::Secondary));
+        b.session_up(sessions[1].clone(), null::instance(Role::Primary));
         for slot in (0..SLOTS).map(Slot) {
             a.slot_up(SessionId(1), slot);
             b.slot_up(SessionId(1), slot);
@@ -152,26 +92,6 @@ fn line(to: &Arc<Group>) -> Arc<Channel> {
         slots.push(sender);
     }
     Arc::new(Channel { slots, sent: AtomicU64::new(0) })
-}
-
-async fn start(node: &str, peer: &str, role: Role, mode: Mode, state_dir: &std::path::Path) -> Arc<Group> {
-    let config = GroupConfig {
-        name: "db".into(),
-        peer: peer.into(),
-        volumes: vec![VolumeSpec { name: "db".into(), block_length: BlockLength::B4096, capacity: BlockCount(BLOCKS) }],
-        first_role: role,
-        policy: Policy {
-            mode,
-            on_link_loss: OnLinkLoss::Degrade,
-            max_stall: Duration::from_secs(5),
-            wait_for_peer: Duration::from_millis(100),
-        },
-        map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
-        queue: QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 64 << 20, window_writes: 16384 },
-    };
-    let instance = Instance(if role == Role::Primary { 1 } else { 2 });
-    let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];
-    Group::start(config, node.into(), instance, state_dir, devices, Arc::new(Nobody)).await.expect("a group starts")
 }
 
 fn write(group: &Arc<Group>, n: u64, data: &Payload) -> Io<()> {
@@ -242,7 +162,7 @@ async fn main() {
 /// Without a peer: what the group itself costs.
 async fn alone(writes: u64) {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
-    let group = start("alpha", "beta", Role::Primary, Mode::Async, state_dir.path()).await;
+    let group = null::start(Role::Primary, Mode::Async, QUEUE, state_dir.path()).await;
     while group.status().standing != Standing::Active {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

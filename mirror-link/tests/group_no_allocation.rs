@@ -7,16 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use mirror_link::block::{Allocation, AllocationRun, BlockDevice, Capabilities, Durability, Eventually, Io, Payload};
-use mirror_link::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
-use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba};
-use mirror_link::group::{Group, Observer, PeerSession};
-use mirror_link::ids::{Instance, SessionId, Slot, VolumeIndex};
-use mirror_link::replica::io::Standing;
+use bytes::Bytes;
+use mirror_link::block::{Durability, Eventually, Payload};
+use mirror_link::config::{Mode, QueueBounds};
+use mirror_link::extent::{BlockCount, Extent, Lba};
+use mirror_link::group::{Group, PeerSession};
+use mirror_link::ids::{SessionId, Slot, VolumeIndex};
 use mirror_link::replica::status::LinkState;
-use mirror_link::wire::message::{MarkKind, Message, Role};
+use mirror_link::wire::message::{Message, Role};
+use null::BLOCKS;
 use parking_lot::Mutex;
+
+mod null;
 
 struct Counting;
 
@@ -39,67 +41,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-#[derive(Debug)]
-struct Null;
-
-impl BlockDevice for Null {
-    fn block_length(&self) -> BlockLength {
-        BlockLength::B4096
-    }
-
-    fn capacity(&self) -> BlockCount {
-        BlockCount(BLOCKS)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            unmap: true,
-            fast_zeroes: true,
-            volatile_cache: true,
-            allocation_map: true,
-            read_only: false,
-            unmap_granularity: BlockCount(1),
-        }
-    }
-
-    fn read(&self, extent: Extent, mut buffer: BytesMut) -> Io<BytesMut> {
-        buffer.resize(extent.byte_length(BlockLength::B4096) as usize, 0);
-        Eventually::Now(Ok(buffer))
-    }
-
-    fn write(&self, _: Extent, _: Payload, _: Durability) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn write_zeroes(&self, _: Extent, _: Allocation, _: Durability) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn unmap(&self, _: Extent) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn flush(&self) -> Io<()> {
-        Eventually::Now(Ok(()))
-    }
-
-    fn allocation(&self, extent: Extent, _: usize) -> Io<Vec<AllocationRun>> {
-        Eventually::Now(Ok(vec![AllocationRun { blocks: extent.blocks(), mapped: false }]))
-    }
-
-    fn used(&self) -> Option<BlockCount> {
-        None
-    }
-}
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn standing(&self, _: Standing) {}
-    fn marked(&self, _: VolumeIndex, _: MarkKind, _: Bytes) {}
-}
 
 /// Room for all that waits is there beforehand, as in a link's.
 #[derive(Debug)]
@@ -126,29 +67,10 @@ struct Node {
 }
 
 impl Node {
-    async fn start(node: &str, peer: &str, first_role: Role, instance: Instance, state_dir: &Path) -> Node {
-        let config = GroupConfig {
-            name: "db".into(),
-            peer: peer.into(),
-            volumes: vec![VolumeSpec {
-                name: "db".into(),
-                block_length: BlockLength::B4096,
-                capacity: BlockCount(BLOCKS),
-            }],
-            first_role,
-            policy: Policy {
-                mode: Mode::Async,
-                on_link_loss: OnLinkLoss::Degrade,
-                max_stall: Duration::from_secs(5),
-                wait_for_peer: Duration::from_millis(100),
-            },
-            map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
-            queue: QueueBounds { memory: 16 << 20, spill: 0, window_bytes: 16 << 20, window_writes: 4096 },
-        };
-        let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];
-        let group = Group::start(config, node.into(), instance, state_dir, devices, Arc::new(Nobody)).await;
+    async fn start(role: Role, state_dir: &Path) -> Node {
+        let queue = QueueBounds { memory: 16 << 20, spill: 0, window_bytes: 16 << 20, window_writes: 4096 };
         let sent = Arc::new(Mailbox(Mutex::new(Vec::with_capacity(10_000))));
-        Node { group: group.expect("it starts"), sent }
+        Node { group: null::start(role, Mode::Async, queue, state_dir).await, sent }
     }
 
     fn deliver_to(&self, other: &Node) -> bool {
@@ -166,10 +88,10 @@ fn exchange(a: &Node, b: &Node) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_asynchronous_write_allocates_nothing() {
     let (a_dir, b_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let a = Node::start("alpha", "beta", Role::Primary, Instance(1), a_dir.path()).await;
-    let b = Node::start("beta", "alpha", Role::Secondary, Instance(2), b_dir.path()).await;
-    a.group.session_up(a.sent.clone(), Instance(2));
-    b.group.session_up(b.sent.clone(), Instance(1));
+    let a = Node::start(Role::Primary, a_dir.path()).await;
+    let b = Node::start(Role::Secondary, b_dir.path()).await;
+    a.group.session_up(a.sent.clone(), null::instance(Role::Secondary));
+    b.group.session_up(b.sent.clone(), null::instance(Role::Primary));
     for node in [&a, &b] {
         node.group.slot_up(SessionId(1), Slot(0));
     }
@@ -198,5 +120,3 @@ async fn an_asynchronous_write_allocates_nothing() {
     }
     assert_eq!(least, 0, "allocations in 1000 writes");
 }
-
-const BLOCKS: u64 = 1 << 16;

@@ -190,13 +190,7 @@ const BARRED: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RULES: Heartbeat = Heartbeat {
-        interval: Duration::from_millis(500),
-        timeout: Duration::from_secs(3),
-        probation: Duration::from_secs(3),
-        probation_max: Duration::from_secs(60),
-    };
+    use crate::peer::tests::world::HEARTBEAT as RULES;
 
     const FIRST: PathIndex = PathIndex(0);
     const SECOND: PathIndex = PathIndex(1);

@@ -110,13 +110,9 @@ const FORGIVEN_AFTER: u32 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::tests::world::HEARTBEAT;
 
-    const RULES: Heartbeat = Heartbeat {
-        interval: Duration::from_millis(500),
-        timeout: Duration::from_secs(3),
-        probation: Duration::from_secs(3),
-        probation_max: Duration::from_secs(20),
-    };
+    const RULES: Heartbeat = Heartbeat { probation_max: Duration::from_secs(20), ..HEARTBEAT };
 
     /// Heartbeats every interval for `lasting`; where it ends.
     fn beat(probation: &mut Probation, from: Instant, lasting: Duration) -> Instant {

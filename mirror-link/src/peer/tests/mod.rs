@@ -3,4 +3,4 @@
 mod checker;
 mod random;
 mod scenarios;
-mod world;
+pub(super) mod world;
