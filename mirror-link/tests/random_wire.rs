@@ -62,7 +62,7 @@ fn frame(random: &mut Random) -> Frame {
         3 => Message::Hello(Box::new(hello(random))),
         4 => {
             let (epoch, first, generation) = (random.epoch(), random.seq(), random.generation());
-            Message::Begin(Begin { epoch, first, resync: random.one_in(2), generation })
+            Message::Begin(Begin { epoch, first, resync: random.one_in(2), generation, counting: generation })
         }
         5 => Message::Position(Position { acknowledged: random.seq(), ..Position::default() }),
         6 => Message::Ack(Box::new(ack(random))),
@@ -97,6 +97,7 @@ fn hello(random: &mut Random) -> Hello {
         holds: random.one_in(2),
         peer_outdated: random.one_in(2),
         received: Marks::default(),
+        counting: None,
         suspects: Vec::new(),
         number: random.next(),
     }

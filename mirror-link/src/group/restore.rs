@@ -17,7 +17,7 @@ use super::start::GroupError;
 use crate::block::{BlockDevice, Label, Origin};
 use crate::config::GroupConfig;
 use crate::ids::{Generation, GroupName};
-use crate::replica::io::{Map, Record};
+use crate::replica::io::{Map, MapChange, Record};
 use crate::store::copies::{self, Cause, Copy, Finding, Stranger};
 use crate::store::map::{self, Found, MapFile};
 use crate::store::{Kept, Place, RecordStore, StoreError};
@@ -87,7 +87,7 @@ pub(super) fn restore_map(
     if is_recorded {
         tracing::warn!(%group, "there is no map of these volumes: all of them counts as dirty");
         known = map::unknown(config);
-        file.change([&map::as_change(&known)])?;
+        file.change([&MapChange { all_dirty: true, ..MapChange::default() }])?;
     }
     Ok((file, known))
 }
@@ -101,7 +101,7 @@ fn grown(group: &GroupName, record: Record) -> Record {
     let mut history = record.history;
     history.insert(0, record.generation);
     history.truncate(HISTORY_MAX);
-    Record { generation: Generation::NONE, history, ..record }
+    Record { generation: Generation::NONE, history, counting: None, ..record }
 }
 
 /// Nothing that the record says is true of the data, except that the epochs so far are spent.
@@ -116,6 +116,7 @@ fn disowned(record: Record) -> Record {
         dirty_since: None,
         mode: record.mode,
         lost_cache: false,
+        counting: None,
         epoch: record.epoch,
     }
 }

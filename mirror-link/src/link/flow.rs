@@ -101,7 +101,7 @@ mod tests {
 
     fn begin(epoch: u64, first: u64) -> Message {
         let (epoch, first) = (OwnerEpoch(epoch), WriteSeq(first));
-        Message::Begin(Begin { epoch, first, resync: false, generation: Generation::NONE })
+        Message::Begin(Begin { epoch, first, resync: false, generation: Generation::NONE, counting: Generation(7) })
     }
 
     fn op(seq: u64) -> Message {

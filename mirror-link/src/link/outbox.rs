@@ -320,6 +320,7 @@ mod tests {
                 lost_cache: false,
                 holds: false,
                 peer_outdated: false,
+                counting: None,
                 suspects: Vec::new(),
                 received: Default::default(),
                 number: 1,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::dirty::DirtyMap;
 use super::io::{HostChange, HostOp, LocalAction, Map, MapChange, MapWrite, Output, Region, StoreFailed};
-use super::machine::Replica;
+use super::machine::{Replica, Then};
 use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
 use crate::block::BlockError;
@@ -252,6 +252,10 @@ impl Replica {
             let more = self.activity.hot > self.activity.hot_max;
             self.activity.rest(now, if more { SWEEP_SOON } else { SWEEP_EVERY });
         }
+        if self.everything_due == Some(write) && result.is_ok() {
+            self.everything_due = None;
+            self.store(Then::Nothing);
+        }
         if result.is_err() {
             // Whether it is there or not: what is dirty in memory is recorded again some day.
             self.sweep_soon(now);
@@ -322,7 +326,7 @@ impl Replica {
             false => owner.lacking(&chosen),
         };
         let hot = chosen.iter().filter(|region| self.activity.is_hot(**region)).map(|region| (*region, false));
-        let change = MapChange { clear: false, hot: hot.collect(), dirty: dirty.into_iter().collect() };
+        let change = MapChange { hot: hot.collect(), dirty: dirty.into_iter().collect(), ..MapChange::default() };
         for (region, word) in &change.dirty {
             self.activity.set_recorded(*region, *word != 0);
             self.activity.set_hot(*region, false);
@@ -347,6 +351,20 @@ impl Replica {
         }
         (activity.hot, activity.recorded) = (0, 0);
         let (_, output) = activity.write(MapChange { clear: true, ..MapChange::default() });
+        self.outputs.push_back(output);
+    }
+
+    /// The peer gets every block: so the map says, before the record says that the map counts.
+    pub(super) fn record_everything(&mut self) {
+        let activity = &mut self.activity;
+        activity.recorded = 0;
+        for regions in &mut activity.volumes {
+            regions.recorded.fill(0);
+            (0..regions.count).for_each(|index| set(&mut regions.recorded, index));
+            activity.recorded += regions.count;
+        }
+        let (write, output) = activity.write(MapChange { all_dirty: true, ..MapChange::default() });
+        self.everything_due = Some(write);
         self.outputs.push_back(output);
     }
 

@@ -38,6 +38,7 @@ impl Replica {
                     if self.disk != DiskState::Failed {
                         self.set_disk(DiskState::UpToDate);
                     }
+                    self.counting = None;
                     self.store(Then::Nothing);
                     self.alike_from = Some(seq.0);
                     self.stayed = self.disk == DiskState::UpToDate;

@@ -36,11 +36,13 @@ pub struct Region {
     pub index: u64,
 }
 
-/// What is to become durable of the map. First the clearing, then the dirty bits, and when they are durable the hot regions.
+/// What is to become durable of the map. First what concerns all of it, then the dirty bits, and when they are durable the hot regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapChange {
     /// Nothing is dirty and nothing hot.
     pub clear: bool,
+    /// Everything is dirty.
+    pub all_dirty: bool,
     /// These words, whole.
     pub dirty: Vec<(Region, u64)>,
     /// Hosts may write there from the answer on; or write there no more.
@@ -309,6 +311,9 @@ pub struct Record {
     /// What it had not flushed when it last reigned is gone, and nobody has made up for it yet.
     #[serde(default)]
     pub lost_cache: bool,
+    /// Of a Primary: its map goes on with this counting. Of a Secondary in the midst of a resync: it is the subject of it.
+    #[serde(default)]
+    pub counting: Option<Generation>,
 }
 
 fn weakest() -> Mode {

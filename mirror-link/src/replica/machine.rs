@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::activity::Activity;
 use super::claim::Claim;
 use super::dirty::DirtyMap;
-use super::io::{CommandId, Event, Input, Left, LocalAction, Output, Record, Standing, StoreFailed, StoreWrite};
+use super::io::{
+    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
+};
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
@@ -38,8 +40,8 @@ pub struct Replica {
     pub(super) history: Vec<Generation>,
     /// From this generation on we know what the peer may lack.
     pub(super) dirty_since: Option<Generation>,
-    /// Of whom `dirty_since` is true although its copy has no such generation yet: a resync of everything has begun.
-    pub(super) counted_for: Option<(Instance, Generation)>,
+    /// Of a Primary: what the map counts, since the peer last got everything. Of a Secondary: whose resync it is in.
+    pub(super) counting: Option<Generation>,
     pub(super) crashed_owner: bool,
     /// And writes that the peer was to have as well may have gone with the cache.
     pub(super) lost_cache: bool,
@@ -56,8 +58,8 @@ pub struct Replica {
     pub(super) suspects: DirtyMap,
     /// As replica: once the medium has this write, none of that is so any more.
     pub(super) alike_from: Option<u64>,
-    /// The peer gets every block, and the map does not say so: it counts only when that is over.
-    pub(super) everything_due: bool,
+    /// The peer gets every block, and the map does not say so yet: it counts only then, or when that is over.
+    pub(super) everything_due: Option<MapWrite>,
     pub(super) meeting: Meeting,
     pub(super) claim: Option<Claim>,
     /// A Primary that has not served since its start does not, because of the peer.
@@ -150,6 +152,7 @@ impl Replica {
             dirty_since: None,
             mode: config.policy.mode,
             lost_cache: false,
+            counting: None,
         });
         let was_owner = record.role == Role::Primary;
         let disk = match record.disk {
@@ -174,7 +177,7 @@ impl Replica {
             generation: if believed { record.generation } else { Generation::NONE },
             history: if believed { record.history } else { Vec::new() },
             dirty_since: record.dirty_since.filter(|_| was_owner),
-            counted_for: None,
+            counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
             crashed_owner: !record.clean,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             stayed: false,
@@ -185,7 +188,7 @@ impl Replica {
             activity,
             suspects,
             alike_from: None,
-            everything_due: false,
+            everything_due: None,
             meeting: Meeting::default(),
             claim: None,
             held_back: None,
@@ -443,8 +446,8 @@ impl Replica {
 
     fn see_established(&mut self, now: Instant) {
         let Some(owner) = &mut self.owner else { return };
-        if self.everything_due && owner.is_durably_established() {
-            self.everything_due = false;
+        if self.everything_due.is_some() && owner.is_durably_established() {
+            self.everything_due = None;
             self.store(Then::Nothing);
             return self.see_established(now);
         }
@@ -460,7 +463,6 @@ impl Replica {
         owner.alone = false;
         self.told_held = false;
         self.dirty_since = Some(self.generation);
-        self.counted_for = None;
         self.meeting.peer_is_up_to_date(self.generation);
         if let Some(resync) = owner.resync.take() {
             let took = now.saturating_duration_since(resync.began);
@@ -490,9 +492,10 @@ impl Replica {
             history: self.history.clone(),
             peer_outdated: self.peer_outdated,
             clean: clean || self.role == Role::Secondary && !self.crashed_owner,
-            dirty_since: self.dirty_since.filter(|_| !self.everything_due),
+            dirty_since: self.dirty_since.filter(|_| self.everything_due.is_none()),
             mode: self.mode_to_record.unwrap_or(self.policy.mode),
             lost_cache: self.lost_cache,
+            counting: self.counting.filter(|_| self.everything_due.is_none()),
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });
@@ -522,11 +525,16 @@ impl Replica {
     /// From now on this copy may be ahead of the other.
     pub(super) fn draw_generation(&mut self) {
         let former = self.generation;
+        let drawn = self.draw();
+        self.enter_generation(drawn);
+        debug_assert_ne!(former, self.generation);
+    }
+
+    pub(super) fn draw(&mut self) -> Generation {
         self.draws += 1;
         let high = mix(self.seed ^ self.instance.0.rotate_left(17) ^ self.draws);
         let low = mix(high ^ self.instance.0 ^ self.seed.rotate_left(32));
-        self.enter_generation(Generation(u128::from(high) << 64 | u128::from(low | 1)));
-        debug_assert_ne!(former, self.generation);
+        Generation(u128::from(high) << 64 | u128::from(low | 1))
     }
 
     pub(super) fn enter_generation(&mut self, generation: Generation) {

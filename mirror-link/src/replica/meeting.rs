@@ -34,6 +34,8 @@ struct Session {
     has_greeted: bool,
     /// A Begin that overtook the Hello it follows from.
     early: Option<Begin>,
+    /// What our last Begin said: a Hello that crossed it does not know.
+    counting: Option<Generation>,
 }
 
 impl Meeting {
@@ -75,6 +77,15 @@ impl Meeting {
         Some(super::status::Decision { row: decision.row, text: describe(decision, node, theirs) })
     }
 
+    fn now_counting(&mut self, counting: Generation) {
+        if let Some(session) = &mut self.session {
+            session.counting = Some(counting);
+            if let Some(theirs) = &mut session.theirs {
+                theirs.counting = Some(counting);
+            }
+        }
+    }
+
     /// The peer said so by acknowledging.
     pub fn peer_is_up_to_date(&mut self, generation: Generation) {
         self.peer_disk = Some(DiskState::UpToDate);
@@ -87,7 +98,8 @@ impl Meeting {
 
 impl Replica {
     pub(super) fn session_up(&mut self, id: SessionId, peer: Instance) {
-        self.meeting.session = Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None });
+        self.meeting.session =
+            Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None, counting: None });
         self.meeting.decision = None;
         self.is_slow = false;
         self.receiver.session_began();
@@ -183,6 +195,7 @@ impl Replica {
             holds: self.stayed && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent),
             peer_outdated: self.peer_outdated,
             received: self.receiver.marks(),
+            counting: self.counting,
             suspects: self
                 .suspects
                 .runs(SUSPECTS)
@@ -222,6 +235,8 @@ impl Replica {
         self.claim = Some(Claim::of(&hello, self.claim, now));
         self.meeting.peer_role = Some(hello.role);
         self.meeting.peer_disk = Some(hello.disk);
+        let counting = session.counting.filter(|_| hello.role == Role::Secondary);
+        let hello = Hello { counting: counting.or(hello.counting), ..hello };
         session.theirs = Some(hello);
         self.decide(now);
     }
@@ -281,17 +296,16 @@ impl Replica {
             // It gives way, and says then where it may have written.
             return;
         }
-        let counted = self.counted_for == Some((peer, theirs.generation)) && !theirs.crashed_owner;
-        let everything = missing == Missing::Everything && !counted;
+        let everything = missing == Missing::Everything;
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
         if is_streaming && !everything {
             return;
         }
         let same_instance = self.meeting.streamed_to == Some(peer);
         self.meeting.streamed_to = Some(peer);
-        self.counted_for = Some((peer, theirs.generation));
         if everything {
-            self.everything_due = true;
+            self.counting = Some(self.draw());
+            self.record_everything();
             if theirs.generation != Generation::NONE {
                 self.dirty_since = Some(theirs.generation);
             }
@@ -299,7 +313,17 @@ impl Replica {
         if !self.planted.has(Fault::IgnoreSuspects) {
             self.with_owner(now, |owner, cx| owner.suspect(peer, &theirs.suspects, cx.now));
         }
-        self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, same_instance, everything));
+        let counting = match self.counting {
+            Some(counting) => counting,
+            None => {
+                let drawn = self.draw();
+                self.counting = Some(drawn);
+                self.store(Then::Nothing);
+                drawn
+            }
+        };
+        self.meeting.now_counting(counting);
+        self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, counting, same_instance, everything));
     }
 
     fn be_target(&mut self, now: Instant) {
@@ -310,6 +334,12 @@ impl Replica {
             self.store(Then::Nothing);
             self.greet_again(now);
             return;
+        }
+        // Also where no stream begins, as the owner pauses: it acknowledges what does not come here.
+        let is_ahead = self.meeting.theirs().is_some_and(|theirs| theirs.generation != self.generation);
+        if is_ahead && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent) {
+            self.set_disk(DiskState::Outdated);
+            self.store(Then::Nothing);
         }
         if let Some(begin) = self.meeting.session.as_mut().and_then(|session| session.early.take()) {
             self.received_begin(now, begin);
@@ -368,6 +398,7 @@ impl Replica {
         self.epoch = begin.epoch;
         if begin.resync && fresh && self.disk != DiskState::Failed {
             self.set_disk(DiskState::Inconsistent);
+            self.counting = Some(begin.counting);
             self.receiver.gated = true;
             self.store(Then::Ungate);
         } else {

@@ -496,7 +496,13 @@ mod tests {
     fn credit_ends_where_numbers_do() {
         let bounds = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 };
         let mut receiver = Receiver::new(bounds);
-        let begin = Begin { epoch: OwnerEpoch(2), first: WriteSeq::MAX, resync: false, generation: Generation(1) };
+        let begin = Begin {
+            epoch: OwnerEpoch(2),
+            first: WriteSeq::MAX,
+            resync: false,
+            generation: Generation(1),
+            counting: Generation(1),
+        };
         assert_eq!(receiver.begin(begin), Ok(Begun::Over));
         let frame =
             OpFrame { epoch: begin.epoch, seq: begin.first, after: WriteSeq(0), odep: SmallVec::new(), op: Op::Void };

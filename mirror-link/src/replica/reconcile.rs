@@ -69,8 +69,8 @@ pub fn reconcile(mine: &Hello, theirs: &Hello) -> Decision {
     let (created, their_created) = (mine.generation == Generation::NONE, theirs.generation == Generation::NONE);
     match (created, their_created) {
         (true, true) => return both_created(mine, theirs),
-        (true, false) => return newer(2, Side::Theirs, mine, theirs, Missing::Everything),
-        (false, true) => return newer(2, Side::Mine, mine, theirs, Missing::Everything),
+        (true, false) => return newer(2, Side::Theirs, mine, theirs, missing(theirs, mine, false)),
+        (false, true) => return newer(2, Side::Mine, mine, theirs, missing(mine, theirs, false)),
         (false, false) => (),
     }
     if mine.generation == theirs.generation {
@@ -146,8 +146,7 @@ fn same_generation(mine: &Hello, theirs: &Hello) -> Decision {
         (Role::Secondary, Role::Primary) => Side::Theirs,
     };
     let (from, to) = (hello(source, mine, theirs), hello(source.other(), mine, theirs));
-    let counted = from.dirty_since == Some(mine.generation) && is_of_its_generation(to);
-    let missing = if counted { Missing::Counted } else { Missing::Everything };
+    let missing = missing(from, to, from.dirty_since == Some(mine.generation));
     Decision { row, verdict: Verdict::Stream { source, missing } }
 }
 
@@ -171,13 +170,19 @@ fn moved_on(source: Side, mine: &Hello, theirs: &Hello) -> Decision {
         (false, _) => 8,
     };
     // What it wrote itself, as an owner that the source never heard of, it tells.
-    let missing = if row == 8 || !is_of_its_generation(to) { Missing::Everything } else { Missing::Counted };
-    newer(row, source, mine, theirs, missing)
+    newer(row, source, mine, theirs, missing(from, to, row != 8))
 }
 
-/// In the midst of a resync a copy is of no generation: what it lacks only its source of then can tell.
-fn is_of_its_generation(copy: &Hello) -> bool {
-    !matches!(copy.disk, DiskState::Inconsistent | DiskState::Failed)
+/// In the midst of a resync a copy is of no generation: what it lacks only the counting of its source of then can tell.
+/// `counts`: since the generation of the copy.
+fn missing(from: &Hello, to: &Hello, counts: bool) -> Missing {
+    let counted = match to.disk {
+        DiskState::Inconsistent | DiskState::Failed => to.counting.is_some() && to.counting == from.counting,
+        DiskState::UpToDate | DiskState::Consistent | DiskState::Outdated => {
+            counts && to.generation != Generation::NONE
+        }
+    };
+    if counted { Missing::Counted } else { Missing::Everything }
 }
 
 fn newer(row: u8, side: Side, mine: &Hello, theirs: &Hello, missing: Missing) -> Decision {
@@ -223,6 +228,7 @@ mod tests {
             holds: false,
             peer_outdated: false,
             received: Marks::default(),
+            counting: None,
             suspects: Vec::new(),
             number: 1,
         }
@@ -288,8 +294,12 @@ mod tests {
         assert_eq!(reconcile(&ahead, &replica).row, 7);
         let owner = Hello { crashed_owner: true, ..hello("alpha", P, 7, &[]) };
         assert_eq!(reconcile(&owner, &ahead).verdict, stream(Side::Theirs, Missing::Counted));
-        let halfway = Hello { disk: DiskState::Inconsistent, ..owner.clone() };
+        let halfway = Hello { disk: DiskState::Inconsistent, counting: Some(Generation(77)), ..owner.clone() };
         assert_eq!(reconcile(&halfway, &ahead).verdict, stream(Side::Theirs, Missing::Everything));
+        let goes_on = Hello { counting: Some(Generation(77)), ..ahead.clone() };
+        assert_eq!(reconcile(&halfway, &goes_on).verdict, stream(Side::Theirs, Missing::Counted));
+        let new = Hello { generation: Generation::NONE, ..halfway };
+        assert_eq!(reconcile(&goes_on, &new).verdict, stream(Side::Mine, Missing::Counted));
         let longer = Hello { dirty_since: Some(Generation(8)), ..ahead.clone() };
         let decision = reconcile(&replica, &longer);
         assert_eq!(decision, Decision { row: 8, verdict: stream(Side::Theirs, Missing::Everything) });

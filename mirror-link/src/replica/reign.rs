@@ -65,6 +65,7 @@ pub(super) struct Former {
     generation: Generation,
     history: Vec<Generation>,
     dirty_since: Option<Generation>,
+    counting: Option<Generation>,
     peer_outdated: bool,
 }
 
@@ -212,6 +213,7 @@ impl Replica {
             generation: self.generation,
             history: self.history.clone(),
             dirty_since: self.dirty_since,
+            counting: self.counting.take(),
             peer_outdated: self.peer_outdated,
         });
         self.role = Role::Primary;
@@ -259,6 +261,7 @@ impl Replica {
         self.set_disk(former.disk);
         (self.generation, self.history) = (former.generation, former.history);
         (self.dirty_since, self.peer_outdated) = (former.dirty_since, former.peer_outdated);
+        self.counting = former.counting;
         self.store(Then::Nothing);
         self.show();
         self.greet_again(now);
@@ -300,7 +303,6 @@ impl Replica {
 
     fn reign(&mut self, now: Instant) {
         self.run = self.run.wrapping_add(1);
-        self.counted_for = None;
         self.ascends_from = None;
         (self.crashed_owner, self.lost_cache, self.stayed) = (false, false, false);
         self.forget_spills();
@@ -375,7 +377,7 @@ impl Replica {
         self.receiver.await_drained(running);
         self.degrading = Degrading::No;
         self.dirty_since = None;
-        self.everything_due = false;
+        (self.everything_due, self.counting) = (None, None);
         self.peer_outdated = false;
         self.paused = false;
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));

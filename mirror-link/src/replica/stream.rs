@@ -17,7 +17,7 @@ use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
 use crate::config::Policy;
 use crate::extent::Extent;
-use crate::ids::{Instance, Slot, VolumeIndex, WriteSeq};
+use crate::ids::{Generation, Instance, Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Range};
 
 /// An agreement to send, in one session.
@@ -54,7 +54,14 @@ impl Owner {
     }
 
     /// Start to send, or start over. `marks`: what the peer holds. `same_instance`: as far as we knew before.
-    pub fn begin(&mut self, cx: &mut Context, marks: Marks, same_instance: bool, everything: bool) {
+    pub fn begin(
+        &mut self,
+        cx: &mut Context,
+        marks: Marks,
+        counting: Generation,
+        same_instance: bool,
+        everything: bool,
+    ) {
         self.stop();
         if !same_instance && !cx.planted.has(Fault::TrustVolatile) {
             self.undurable.lost(&mut self.dirty);
@@ -79,7 +86,7 @@ impl Owner {
         };
         let resync = goes_on.is_none() && !self.dirty.is_empty();
         let goes_on = goes_on.is_some();
-        let begin = Begin { epoch: self.epoch, first: WriteSeq(first), resync, generation: cx.generation };
+        let begin = Begin { epoch: self.epoch, first: WriteSeq(first), resync, generation: cx.generation, counting };
         self.peer = PeerView {
             ack_number: self.peer.ack_number,
             received_upto: first - 1,

@@ -132,6 +132,9 @@ fn apply(map: &mut Map, change: &MapChange) {
             volume.dirty.fill(0);
         }
     }
+    if change.all_dirty {
+        map.volumes.iter_mut().for_each(|volume| volume.dirty.fill(u64::MAX));
+    }
     for &(region, word) in &change.dirty {
         map.volumes[usize::from(region.volume.0)].dirty[region.index as usize] = word;
     }

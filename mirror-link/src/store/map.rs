@@ -35,8 +35,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Place, StoreError};
 use crate::config::{GroupConfig, VolumeSpec};
-use crate::ids::VolumeIndex;
-use crate::replica::io::{Map, MapChange, MapOfVolume, Region};
+use crate::replica::io::{Map, MapChange, MapOfVolume};
 
 /// The file, and what it holds.
 #[derive(Debug)]
@@ -156,6 +155,12 @@ impl MapFile {
                 }
             }
         }
+        if change.all_dirty {
+            for (at, page) in self.pages.iter_mut().enumerate().filter(|(_, page)| page.kind == Kind::Dirty) {
+                page.words.fill(u64::MAX);
+                self.owed.insert(at);
+            }
+        }
         for (region, word) in &change.dirty {
             let (_, dirty) = self.volumes[usize::from(region.volume.0)];
             self.put(dirty, region.index, |old| *old = *word);
@@ -258,15 +263,6 @@ fn all(config: &GroupConfig, word: u64) -> Map {
         MapOfVolume { hot: vec![0; regions.div_ceil(64) as usize], dirty: vec![word; regions as usize] }
     });
     Map { volumes: volumes.collect() }
-}
-
-/// Its dirty words, to be written.
-pub fn as_change(map: &Map) -> MapChange {
-    let words = map.volumes.iter().enumerate().flat_map(|(volume, of)| {
-        let volume = VolumeIndex(volume as u16);
-        of.dirty.iter().zip(0..).map(move |(word, index)| (Region { volume, index }, *word))
-    });
-    MapChange { dirty: words.collect(), ..MapChange::default() }
 }
 
 fn path(place: &Place) -> PathBuf {
@@ -385,6 +381,8 @@ mod tests {
     use super::*;
     use crate::config::{MapBounds, Mode, OnLinkLoss, Policy, QueueBounds};
     use crate::extent::{BlockCount, BlockLength};
+    use crate::ids::VolumeIndex;
+    use crate::replica::io::Region;
     use crate::wire::message::Role;
     use std::time::Duration;
 
@@ -438,6 +436,7 @@ mod tests {
         assert_eq!(length / 4096, 1 + 2 * (9 + 525 + 1 + 1), "pages, of 1 TiB and a little");
         let change = MapChange {
             clear: false,
+            all_dirty: false,
             dirty: vec![(region(0, 262_143), 5), (region(1, 0), 1)],
             hot: vec![(region(0, 64), true), (region(0, 262_143), true)],
         };

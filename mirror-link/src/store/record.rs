@@ -209,6 +209,7 @@ mod tests {
             dirty_since: Some(Generation(7)),
             mode: Mode::Sync,
             lost_cache: false,
+            counting: None,
         }
     }
 

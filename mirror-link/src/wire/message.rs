@@ -73,6 +73,8 @@ pub struct Hello {
     pub peer_outdated: bool,
     /// The sender is ready to be a stream's receiver, and holds this much of the last one.
     pub received: Marks,
+    /// Of a source: which counting its map goes on with. Of a copy in the midst of a resync: which one it is the subject of.
+    pub counting: Option<Generation>,
     /// Where the sender's copy may differ from the receiver's by what it wrote itself; at most [`SUSPECTS_MAX`] runs. Of one
     /// that reigns, nothing: it says so when it has given way.
     pub suspects: Vec<(VolumeIndex, Range)>,
@@ -129,6 +131,8 @@ pub struct Begin {
     /// What precedes `first` is not all there: the copy is Inconsistent until [`Op::ResyncDone`].
     pub resync: bool,
     pub generation: Generation,
+    /// What the resync is a part of: a copy that comes back in its midst gets what is left of it where the source still counts.
+    pub counting: Generation,
 }
 
 /// One element of the stream.

@@ -83,7 +83,9 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         2 => any_hello().prop_map(|hello| Message::Hello(Box::new(hello))),
         1 => (epoch(), seq(), any::<bool>(), generation())
-            .prop_map(|(epoch, first, resync, generation)| Begin { epoch, first, resync, generation })
+            .prop_map(|(epoch, first, resync, generation)| {
+                Begin { epoch, first, resync, generation, counting: Generation(generation.0 ^ 5) }
+            })
             .prop_map(Message::Begin),
         6 => (epoch(), seq(), seq(), vec(seq(), 0..=ODEP_MAX), any_op())
             .prop_map(|(epoch, seq, after, odep, op)| OpFrame { epoch, seq, after, odep: odep.into(), op })
@@ -175,6 +177,7 @@ fn any_hello() -> impl Strategy<Value = Hello> {
             holds,
             peer_outdated,
             received: Marks { epoch: received, applied_upto, durable_upto },
+            counting: dirty_since,
             suspects,
             number,
         },

@@ -390,7 +390,7 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
     const EPOCH: &str = "an epoch below 2^45";
     const NUMBER: &str = "a write's number below 2^45";
     let (epoch, first, seq) = (OwnerEpoch(2), WriteSeq(9), WriteSeq(0));
-    let begin = Begin { epoch, first, resync: false, generation: Generation(7) };
+    let begin = Begin { epoch, first, resync: false, generation: Generation(7), counting: Generation(8) };
     let ack = Ack {
         epoch,
         number: 1,

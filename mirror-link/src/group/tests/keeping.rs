@@ -21,6 +21,7 @@ fn record(epoch: u64) -> Box<Record> {
         dirty_since: None,
         mode: crate::config::Mode::Sync,
         lost_cache: false,
+        counting: None,
     })
 }
 

@@ -67,7 +67,8 @@ impl Fake {
     /// A stream begins; from its first write on something is due.
     pub fn begin(&self) {
         let generation = Generation::NONE;
-        let begin = Begin { epoch: OwnerEpoch(1), first: WriteSeq(1), resync: false, generation };
+        let begin =
+            Begin { epoch: OwnerEpoch(1), first: WriteSeq(1), resync: false, generation, counting: Generation(7) };
         self.send(0, Message::Begin(begin));
     }
 
@@ -110,6 +111,7 @@ impl Fake {
             holds: false,
             peer_outdated: false,
             received: Marks::default(),
+            counting: None,
             suspects: Vec::new(),
             number: 1,
         }))

@@ -8,7 +8,7 @@ use nom::Parser;
 use super::field::{Parsed, epoch, flags, generation, reserved, seq};
 use crate::wire::message::Begin;
 
-pub(in crate::wire) const LENGTH: RangeInclusive<usize> = 40..=40;
+pub(in crate::wire) const LENGTH: RangeInclusive<usize> = 56..=56;
 
 const RESYNC: u8 = 1;
 
@@ -22,15 +22,23 @@ const RESYNC: u8 = 1;
 ///  12|                                                               |
 ///  16| generation                                                    |
 ///   +/                                                               /
-///  32|. . . . . . . R| reserved = 0                                  |
+///  32| counting                                                      |
+///   +/                                                               /
+///  48|. . . . . . . R| reserved = 0                                  |
 ///    +---------------+                                               +
-///  36|                                                               |
+///  52|                                                               |
 ///
 ///  R: resync
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Begin> {
-    (epoch, seq, generation, flags(RESYNC), reserved(7))
-        .map(|(epoch, first, generation, flags, ())| Begin { epoch, first, resync: flags & RESYNC != 0, generation })
+    (epoch, seq, generation, generation, flags(RESYNC), reserved(7))
+        .map(|(epoch, first, generation, counting, flags, ())| Begin {
+            epoch,
+            first,
+            resync: flags & RESYNC != 0,
+            generation,
+            counting,
+        })
         .parse(input)
 }
 
@@ -38,6 +46,7 @@ pub(super) fn put(begin: &Begin, out: &mut BytesMut) {
     out.put_u64(begin.epoch.0);
     out.put_u64(begin.first.0);
     out.put_u128(begin.generation.0);
+    out.put_u128(begin.counting.0);
     out.put_u8(if begin.resync { RESYNC } else { 0 });
     out.put_bytes(0, 7);
 }
@@ -56,11 +65,12 @@ mod tests {
             first: WriteSeq(0x1234),
             resync: true,
             generation: Generation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+            counting: Generation(7),
         };
         golden(
             &of_group(Message::Begin(begin)),
-            "4c554e4d 01110000 11223344 55667788 0003 0000 00000028 00000000 00000000 5680ad13 00000000 34b6e624
-             00000000 00000002 00000000 00001234 00112233 44556677 8899aabb ccddeeff 01000000 00000000",
+            "4c554e4d 01110000 11223344 55667788 0003 0000 00000038 00000000 00000000 AAAAAAAA 00000000 BBBBBBBB
+             00000000 00000002 00000000 00001234 00112233 44556677 8899aabb ccddeeff 00000000 00000000 00000000 00000007 01000000 00000000",
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::extent::{BlockCount, BlockLength, Lba};
 use crate::ids::{Generation, Instance, NAME_MAX, VolumeIndex};
 use crate::wire::message::{DiskState, HISTORY_MAX, Hello, Marks, Range, Role, SUSPECTS_MAX, VOLUMES_MAX, VolumeShape};
 
-const FIXED_LENGTH: usize = 92;
+const FIXED_LENGTH: usize = 108;
 const SHAPE_LENGTH: usize = 12;
 const SUSPECT_LENGTH: usize = 20;
 const LENGTH_MAX: usize = FIXED_LENGTH
@@ -55,7 +55,9 @@ const HOLDS: u8 = 16;
 ///  80| role          | disk state    |. . . H L S O C| history count |
 ///  84| volume count                  | group length  | node length   |
 ///  88| suspect count                 | reserved = 0                  |
-///  92/ history, 16 bytes each, newest first                          /
+///  92| counting, or 0                                                |
+///   +/                                                               /
+/// 108/ history, 16 bytes each, newest first                          /
 ///   +/ group name                                                    /
 ///   +/ node name                                                     /
 ///   +/ volumes, one after the other:                                 /
@@ -80,7 +82,7 @@ const HOLDS: u8 = 16;
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
     let (rest, (number, instance, epoch, generation_, since, received)) =
         (be_u64, be_u64.map(Instance), epoch, generation, generation, marks).parse(input)?;
-    let (rest, (role, disk, flags, history, volumes, group, node, suspects, ())) = (
+    let (rest, (role, disk, flags, history, volumes, group, node, suspects, (), counting)) = (
         role,
         disk_state,
         flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE | LOST_CACHE | HOLDS),
@@ -90,6 +92,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         be_u8,
         at_most(be_u16, SUSPECTS_MAX, "at most 4096 suspects"),
         reserved(2),
+        generation,
     )
         .parse(rest)?;
     let dirty_since = match since {
@@ -116,6 +119,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         holds: flags & HOLDS != 0,
         peer_outdated: flags & PEER_OUTDATED != 0,
         received,
+        counting: (counting != Generation::NONE).then_some(counting),
         suspects,
         number,
     };
@@ -184,6 +188,7 @@ pub(super) fn put(hello: &Hello, out: &mut BytesMut) {
     out.put_u8(name_length(&hello.node));
     out.put_u16(hello.suspects.len() as u16);
     out.put_u16(0);
+    out.put_u128(hello.counting.unwrap_or(Generation::NONE).0);
     hello.history.iter().for_each(|generation| out.put_u128(generation.0));
     out.put_slice(hello.group.as_bytes());
     out.put_slice(hello.node.as_bytes());
@@ -264,6 +269,7 @@ mod tests {
             holds: false,
             peer_outdated: false,
             received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
+            counting: Some(Generation(0xdd)),
             suspects: vec![(VolumeIndex(1), Range { lba: Lba(0x80), blocks: BlockCount(0x40) })],
             number: 1,
         }
@@ -273,11 +279,12 @@ mod tests {
     fn an_owner_that_crashed() {
         golden(
             &of_group(Message::Hello(Box::new(crashed_owner()))),
-            "4c554e4d 01100000 11223344 55667788 0003 0000 000000b7 00000000 00000000 9c645a9f 00000000 9dd7c835
+            "4c554e4d 01100000 11223344 55667788 0003 0000 000000c7 00000000 00000000 AAAAAAAA 00000000 BBBBBBBB
              00000000 00000001 00000000 00000077 00000000 00000004
              00000000 00000000 00000000 000000aa 00000000 00000000 00000000 000000bb
              00000000 00000003 00000000 00000021 00000000 00000020
              01030502 00020404 00010000
+             00000000 00000000 00000000 000000dd
              00000000 00000000 00000000 000000bb 00000000 00000000 00000000 000000cc
              62616e6b 62657461
              00000000 00000100 10000400 64617461
