@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The daemon's word that it serves.
@@ -26,6 +27,7 @@ pub struct Daemon {
     dir: Arc<TempDir>,
     notices: UnixDatagram,
     log: Arc<Mutex<Vec<u8>>>,
+    collectors: [Option<JoinHandle<()>>; 2],
 }
 
 impl Daemon {
@@ -78,10 +80,12 @@ impl Daemon {
             .spawn()
             .expect("the daemon's program runs");
         let log = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().expect("piped"), Arc::clone(&log));
-        collect(child.stderr.take().expect("piped"), Arc::clone(&log));
+        let collectors = [
+            Some(collect(child.stdout.take().expect("piped"), Arc::clone(&log))),
+            Some(collect(child.stderr.take().expect("piped"), Arc::clone(&log))),
+        ];
         let addresses = ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-        let mut daemon = Daemon { child, addresses, dir, notices, log };
+        let mut daemon = Daemon { child, addresses, dir, notices, log, collectors };
         daemon.wait_ready();
         daemon
     }
@@ -171,6 +175,22 @@ impl Daemon {
         self.child.kill().expect("our child");
         self.child.wait().expect("our child");
         Arc::clone(&self.dir)
+    }
+
+    /// SIGKILL, without waiting until it has ended.
+    pub fn strike(&self) {
+        let pid = Pid::from_raw(self.pid() as i32).expect("a process has a number");
+        kill_process(pid, Signal::KILL).expect("our child, for which nobody has waited");
+    }
+
+    /// SIGKILL, and everything it has ever logged.
+    pub fn bury(mut self) -> String {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+        for collector in self.collectors.iter_mut().filter_map(Option::take) {
+            collector.join().expect("it reads to the end");
+        }
+        self.log()
     }
 
     pub fn is_alive(&mut self) -> bool {
@@ -278,14 +298,14 @@ fn write_config(dir: &Path, ports: &[u16], yaml: &str) {
     fs::write(dir.join("config.yaml"), text).expect("the daemon's configuration");
 }
 
-fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) {
+fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
             log.lock().expect("nobody panics with the log").append(&mut line);
         }
-    });
+    })
 }
 
 /// `$LUNMIRROR_TARGET`, or what cargo builds now, once for all scenarios of a process.

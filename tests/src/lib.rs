@@ -4,6 +4,8 @@ pub mod bystander;
 pub mod commands;
 pub mod daemon;
 pub mod foe;
+pub mod history;
+pub mod host;
 pub mod initiator;
 pub mod judge;
 pub mod limits;

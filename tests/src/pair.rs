@@ -203,6 +203,11 @@ impl Node {
         self.daemon.take().expect("it runs").kill();
     }
 
+    /// Whoever was killed is gone; everything it has ever logged.
+    pub fn bury(&mut self) -> String {
+        self.daemon.take().expect("it ran").bury()
+    }
+
     /// SIGTERM.
     pub fn stop(&mut self) {
         let status = self.daemon.take().expect("it runs").stop(PATIENCE);

@@ -1,0 +1,514 @@
+//! Two daemons under load, and `kill -9`: of the node that serves, of the other, of both, at moments that a seed chooses, also
+//! while one catches up. Then restarts and promotions. After each, hosts read what their volume's mode promises; once all is
+//! quiet, the two images are what they read, byte for byte.
+//!
+//! `CRASH_SEED` and `CRASH_ROUNDS` choose others. A seed decides what happens, not when: a fault that depends on the moment
+//! takes several runs of its seed.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use scenarios::history::{History, Promise};
+use scenarios::host::{Ending, Host, Load, Trouble, read};
+use scenarios::initiator::Error;
+use scenarios::note;
+use scenarios::pair::{INITIATOR, Node, PATIENCE, Pair, Setup, Volume};
+use scenarios::random::Random;
+
+/// What is resynced may be this much of what was written. To be lowered once a crash of the owner costs no full resync.
+const RESYNCED_PER_WRITTEN_MAX: f64 = f64::INFINITY;
+
+/// Of about three seconds each.
+const ROUNDS: u32 = 60;
+
+const VOLUMES: usize = 3;
+const NAMES: [&str; VOLUMES] = ["sync", "memsync", "async"];
+const MIRRORS: [&str; VOLUMES] = [
+    "mode: sync, max_stall: 5s, wait_for_peer: 1s",
+    "mode: memsync, max_stall: 5s, wait_for_peer: 1s",
+    "mode: async, wait_for_peer: 1s",
+];
+const SYNC: usize = 0;
+const MEMSYNC: usize = 1;
+
+/// Of each volume: 16 MiB.
+const BLOCKS: u32 = 32_768;
+/// What is written to in one round: hot, and hosts overlap.
+const WINDOW: u32 = 2048;
+/// Of each volume.
+const HOSTS: usize = 2;
+
+/// A node, by its place in the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Alpha,
+    Beta,
+}
+
+use Side::{Alpha, Beta};
+
+impl Side {
+    fn other(self) -> Side {
+        match self {
+            Alpha => Beta,
+            Beta => Alpha,
+        }
+    }
+}
+
+/// What a round does.
+#[derive(Clone, Debug)]
+struct Plan {
+    /// In this order.
+    struck: Vec<Side>,
+    /// Acknowledged writes before the first is struck.
+    after: u64,
+    /// And between the two; 0: at once.
+    gap: u64,
+    /// Volumes whose other copy is promoted, where it may be.
+    promoted: [bool; VOLUMES],
+    /// Acknowledged writes of those who can go on, before and after one comes back.
+    more: u64,
+    /// Who is dead comes back while others write.
+    is_back_under_load: bool,
+    /// Of two that are dead, this one starts first.
+    first_back: Side,
+    /// And serves before the other starts.
+    first_serves: bool,
+    /// Afterwards all is let come to rest.
+    is_quiet_after: bool,
+}
+
+impl Plan {
+    fn draw(random: &mut Random) -> Plan {
+        let struck = match random.below(10) {
+            0..4 => vec![Alpha],
+            4..7 => vec![Beta],
+            7 | 8 => vec![Alpha, Beta],
+            _ => vec![Beta, Alpha],
+        };
+        let often = |random: &mut Random| random.once_in(2);
+        Plan {
+            struck,
+            after: random.below(1500) as u64,
+            gap: if often(random) { 0 } else { random.below(300) as u64 },
+            promoted: std::array::from_fn(|_| often(random)),
+            more: random.below(400) as u64,
+            is_back_under_load: often(random),
+            first_back: random.pick(&[Alpha, Beta]),
+            first_serves: random.once_in(4),
+            is_quiet_after: !random.once_in(4),
+        }
+    }
+}
+
+/// The pair, and what its daemons have logged in this round.
+struct Scene {
+    pair: Pair,
+    /// By side: what those who are gone have logged, and where in the log of who lives the round began.
+    logs: [(String, usize); 2],
+}
+
+impl Scene {
+    fn node(&self, side: Side) -> &Node {
+        self.pair.nodes()[side as usize]
+    }
+
+    fn node_mut(&mut self, side: Side) -> &mut Node {
+        match side {
+            Alpha => &mut self.pair.alpha,
+            Beta => &mut self.pair.beta,
+        }
+    }
+
+    fn start(&mut self, side: Side) {
+        self.node_mut(side).start();
+    }
+
+    fn bury(&mut self, side: Side) {
+        let log = self.node_mut(side).bury();
+        let (gone, mark) = &mut self.logs[side as usize];
+        gone.push_str(&log[*mark..]);
+        *mark = 0;
+    }
+
+    fn log(&self, side: Side) -> String {
+        let (gone, mark) = &self.logs[side as usize];
+        let living = self.node(side).daemon.as_ref().map(|daemon| daemon.log()[*mark..].to_owned());
+        format!("{gone}{}", living.unwrap_or_default())
+    }
+
+    fn forget_logs(&mut self) {
+        for side in [Alpha, Beta] {
+            let length = self.node(side).daemon().log().len();
+            self.logs[side as usize] = (String::new(), length);
+        }
+    }
+
+    fn has_logged(&self, side: Side, volume: usize, text: &str) -> bool {
+        let group = format!("group={} ", NAMES[volume]);
+        self.log(side).lines().any(|line| line.contains(text) && line.contains(&group))
+    }
+
+    /// As the operator does: when the other is seen to be gone, and without force.
+    fn promote(&self, side: Side, volume: usize) {
+        let (node, name) = (self.node(side), NAMES[volume]);
+        node.wait_for(name, "no session", |group| group["link"] == "down");
+        node.ask(&["promote", name]);
+    }
+}
+
+/// What a volume went through in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Crash {
+    Replica,
+    OwnerBack,
+    OwnerReplaced,
+    BothBack,
+    BothReplaced,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    rounds: u64,
+    written: u64,
+    resynced: u64,
+    replayed: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Count) {
+        self.rounds += other.rounds;
+        self.written += other.written;
+        self.resynced += other.resynced;
+        self.replayed += other.replayed;
+    }
+
+    fn ratio(&self) -> f64 {
+        self.resynced as f64 / self.written.max(1) as f64
+    }
+}
+
+struct Run {
+    seed: u64,
+    round: u32,
+    random: Random,
+    scene: Scene,
+    owners: [Side; VOLUMES],
+    histories: [Mutex<History>; VOLUMES],
+    /// Nothing was under way between the nodes when the round began.
+    is_quiet: bool,
+    plan: Plan,
+    counts: BTreeMap<Crash, Count>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let volumes = (0..VOLUMES).map(|volume| Volume::new(NAMES[volume], "alpha", MIRRORS[volume])).collect();
+        let setup = Setup { volumes, timeout: "1s", probation: "50ms", ..Setup::default() };
+        let mut pair = Pair::prepare(&setup);
+        for node in [&mut pair.alpha, &mut pair.beta] {
+            node.configure(|yaml| yaml.replace("probation: 50ms", "probation: 50ms, probation_max: 200ms"));
+            node.start();
+        }
+        let mut random = Random(seed);
+        let plan = Plan::draw(&mut random);
+        let mut run = Run {
+            seed,
+            round: 0,
+            random,
+            scene: Scene { pair, logs: Default::default() },
+            owners: [Alpha; VOLUMES],
+            histories: std::array::from_fn(|volume| Mutex::new(History::new(BLOCKS, seed as u32 + volume as u32))),
+            is_quiet: false,
+            plan,
+            counts: BTreeMap::new(),
+        };
+        run.come_to_rest();
+        run
+    }
+
+    fn play(&mut self) {
+        self.round += 1;
+        self.plan = Plan::draw(&mut self.random);
+        self.scene.forget_logs();
+        let begun = Instant::now();
+        let served = self.owners;
+        let mut written = self.crash();
+        let promises = self.come_back(served);
+        self.judge(promises.map(|(_, promise)| promise));
+        // Hosts go on, while who came back catches up.
+        let more = self.plan.more;
+        let (bytes, troubles) = self.under_load(|_, load| load.wait(more, PATIENCE));
+        if let Some((volume, trouble)) = troubles.first() {
+            self.fail(&format!("a host of {} that went on: {trouble:?}", NAMES[*volume]));
+        }
+        self.judge([Promise::Acknowledged; VOLUMES]);
+        self.is_quiet = self.plan.is_quiet_after;
+        if self.is_quiet {
+            self.come_to_rest();
+        }
+        (0..VOLUMES).for_each(|volume| written[volume] += bytes[volume]);
+        self.count(promises.map(|(crash, _)| crash), written);
+        note!("round {} took {:.1?}: {:?}", self.round, begun.elapsed(), self.plan);
+    }
+
+    /// Load, and in its midst the end of one daemon or of both. Gives back bytes written.
+    fn crash(&mut self) -> [u64; VOLUMES] {
+        let (plan, is_quiet) = (self.plan.clone(), self.is_quiet);
+        let mut owners = self.owners;
+        let (written, troubles) = self.under_load(|scene, load| {
+            load.wait(plan.after, PATIENCE);
+            for (nth, &side) in plan.struck.iter().enumerate() {
+                if nth > 0 && plan.gap > 0 {
+                    load.wait(plan.gap, PATIENCE);
+                }
+                scene.node(side).daemon().strike();
+            }
+            plan.struck.iter().for_each(|&side| scene.bury(side));
+            let [struck] = plan.struck[..] else { return };
+            for (volume, owner) in owners.iter_mut().enumerate().filter(|(_, owner)| **owner == struck) {
+                if plan.promoted[volume] && is_quiet && !has_degraded(scene, struck, volume) {
+                    scene.promote(struck.other(), volume);
+                    *owner = struck.other();
+                }
+            }
+            load.wait(plan.more, PATIENCE);
+            if plan.is_back_under_load {
+                scene.start(struck);
+                load.wait(plan.more, PATIENCE);
+            }
+        });
+        for (volume, trouble) in troubles {
+            match trouble {
+                Trouble::Lost(Error::Closed | Error::Io(_)) if plan.struck.contains(&self.owners[volume]) => (),
+                trouble => self.fail(&format!("a host of {}: {trouble:?}", NAMES[volume])),
+            }
+        }
+        self.owners = owners;
+        written
+    }
+
+    /// Everybody is there again, and somebody serves each volume. What happened to it since `served` did, and what its hosts are
+    /// owed.
+    fn come_back(&mut self, served: [Side; VOLUMES]) -> [(Crash, Promise); VOLUMES] {
+        let plan = self.plan.clone();
+        match plan.struck[..] {
+            [struck] if self.scene.node(struck).daemon.is_none() => self.scene.start(struck),
+            [_] => (),
+            _ => self.both_come_back(&plan),
+        }
+        for (volume, owner) in self.owners.into_iter().enumerate() {
+            let serves = |group: &serde_json::Value| group["standing"] == "active";
+            self.scene.node(owner).wait_for(NAMES[volume], "it serves", serves);
+        }
+        std::array::from_fn(|volume| {
+            let both = plan.struck.len() == 2;
+            match (plan.struck.contains(&served[volume]), served[volume] != self.owners[volume]) {
+                (false, _) => (Crash::Replica, Promise::Acknowledged),
+                (true, false) if both => (Crash::BothBack, Promise::Acknowledged),
+                (true, false) => (Crash::OwnerBack, Promise::Acknowledged),
+                (true, true) if both => (Crash::BothReplaced, promise(volume, both)),
+                (true, true) => (Crash::OwnerReplaced, promise(volume, both)),
+            }
+        })
+    }
+
+    fn both_come_back(&mut self, plan: &Plan) {
+        let first = plan.first_back;
+        self.scene.start(first);
+        for volume in 0..VOLUMES {
+            let owner = self.owners[volume];
+            let is_whole = self.is_quiet && plan.gap == 0 && !has_degraded(&self.scene, owner, volume);
+            if owner != first && plan.promoted[volume] && is_whole {
+                self.scene.promote(first, volume);
+                self.owners[volume] = first;
+            }
+        }
+        if plan.first_serves {
+            for volume in (0..VOLUMES).filter(|&volume| self.owners[volume] == first) {
+                let serves = |group: &serde_json::Value| group["standing"] == "active";
+                self.scene.node(first).wait_for(NAMES[volume], "it serves alone", serves);
+            }
+        }
+        self.scene.start(first.other());
+    }
+
+    /// Hosts of each volume, while `act` does what it does: bytes that each volume's wrote, and who did not end well.
+    fn under_load(&mut self, act: impl FnOnce(&mut Scene, &Load)) -> ([u64; VOLUMES], Vec<(usize, Trouble)>) {
+        let load = Load::default();
+        let mut hosts = Vec::new();
+        for (volume, history) in self.histories.iter().enumerate() {
+            let start = self.random.below((BLOCKS - WINDOW) as usize) as u32;
+            for host in 0..HOSTS {
+                let name = format!("{INITIATOR}-{}-{host}", NAMES[volume]);
+                let session = self.scene.node(self.owners[volume]).log_in_as(&name).expect("who serves is there");
+                let random = Random(self.random.draw());
+                let host = Host::new(&load, history, session, volume as u16, start..start + WINDOW, random);
+                hosts.push((volume, host));
+            }
+        }
+        let scene = &mut self.scene;
+        let ends = std::thread::scope(|scope| {
+            let ending = Ending(&load);
+            let working: Vec<_> =
+                hosts.into_iter().map(|(volume, host)| (volume, scope.spawn(|| host.work()))).collect();
+            act(scene, &load);
+            drop(ending);
+            let joined = |(volume, host): (usize, std::thread::ScopedJoinHandle<'_, _>)| {
+                (volume, host.join().expect("no host panics"))
+            };
+            working.into_iter().map(joined).collect::<Vec<(usize, (u64, Result<(), Trouble>))>>()
+        });
+        let (mut written, mut troubles) = ([0; VOLUMES], Vec::new());
+        for (volume, (bytes, result)) in ends {
+            written[volume] += bytes;
+            troubles.extend(result.err().map(|trouble| (volume, trouble)));
+        }
+        (written, troubles)
+    }
+
+    /// All that was written to is read and judged, and is what everything starts from.
+    fn judge(&mut self, promises: [Promise; VOLUMES]) {
+        for (volume, promise) in promises.into_iter().enumerate() {
+            if let Err(what) = self.judge_volume(volume, promise) {
+                self.fail(&format!("{}: {what}", NAMES[volume]));
+            }
+        }
+    }
+
+    fn judge_volume(&self, volume: usize, promise: Promise) -> Result<(), String> {
+        let mut history = self.histories[volume].lock().expect("nobody panics with it");
+        let mut session = self.scene.node(self.owners[volume]).log_in().map_err(|error| error.to_string())?;
+        let mut shown = BTreeMap::new();
+        for blocks in history.touched() {
+            let data = read(&mut session, volume as u16, blocks.clone())?;
+            shown.extend(blocks.clone().zip(history.versions(blocks.start, &data)?));
+        }
+        history.judge(&shown, promise)?;
+        history.settle(&shown);
+        Ok(())
+    }
+
+    /// Both copies of all volumes are UpToDate and lack nothing, and are what hosts read.
+    fn come_to_rest(&mut self) {
+        for (volume, owner) in self.owners.into_iter().enumerate() {
+            let (name, serving, other) = (NAMES[volume], self.scene.node(owner), self.scene.node(owner.other()));
+            let is_at_rest = || {
+                let (ours, theirs) = (serving.group(name), other.group(name));
+                let established =
+                    |group: &serde_json::Value| group["link"] == "established" && group["disk"] == "up-to-date";
+                established(&ours)
+                    && established(&theirs)
+                    && (&ours["role"], &theirs["role"]) == (&"primary".into(), &"secondary".into())
+                    && ours["applied_upto"] == ours["seq"]
+                    && ours["rpo"]["bytes"] == 0
+            };
+            let since = Instant::now();
+            while !is_at_rest() {
+                if since.elapsed() > PATIENCE {
+                    let stands = [serving.group(name), other.group(name)];
+                    self.fail(&format!("{name} does not come to rest: {} serves; {stands:?}", serving.name));
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let history = self.histories[volume].lock().expect("nobody panics with it");
+            for node in [serving, other] {
+                if let Err(what) = history.judge_image(&node.image(name)) {
+                    self.fail(&format!("the image of {name} on {}: {what}", node.name));
+                }
+            }
+        }
+        self.is_quiet = true;
+    }
+
+    fn count(&mut self, crashes: [Crash; VOLUMES], written: [u64; VOLUMES]) {
+        let logs = [Alpha, Beta].map(|side| self.scene.log(side));
+        if logs.iter().any(|log| log.contains("panicked at")) {
+            self.fail("a daemon panicked");
+        }
+        for (volume, crash) in crashes.into_iter().enumerate() {
+            let bytes =
+                |text| logs.iter().flat_map(|log| log.lines()).filter_map(|line| bytes(line, text, volume)).sum();
+            let (resynced, replayed) = (bytes("resync: the peer gets"), bytes("writes that were queued for it"));
+            let count = Count { rounds: 1, written: written[volume], resynced, replayed };
+            self.counts.entry(crash).or_default().add(count);
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let logs = [Alpha, Beta].map(|side| format!("--- log of {side:?} in this round:\n{}", self.scene.log(side)));
+        panic!(
+            "CRASH_SEED={} round {}: {what}\n{:?}\nquiet at first: {}, serving now: {:?}\n{}",
+            self.seed,
+            self.round,
+            self.plan,
+            self.is_quiet,
+            self.owners,
+            logs.join("\n")
+        );
+    }
+}
+
+/// The owner went on alone before it was struck, as it may: its copy is then the only good one.
+fn has_degraded(scene: &Scene, owner: Side, volume: usize) -> bool {
+    scene.has_logged(owner, volume, "going on without the peer")
+}
+
+/// To hosts of a volume whose other copy was promoted.
+fn promise(volume: usize, both: bool) -> Promise {
+    match volume {
+        SYNC => Promise::Acknowledged,
+        // What is received and not applied is gone with the replica's process.
+        MEMSYNC if both => Promise::Durable,
+        MEMSYNC => Promise::Acknowledged,
+        _ => Promise::Dependence,
+    }
+}
+
+/// Of a line of the log with this text, for this volume.
+fn bytes(line: &str, text: &str, volume: usize) -> Option<u64> {
+    let is_it = line.contains(text) && line.contains(&format!("group={} ", NAMES[volume]));
+    let number = line.split_once("bytes=").filter(|_| is_it)?.1;
+    number.split(' ').next()?.parse().ok()
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
+
+const MIB: f64 = (1 << 20) as f64;
+
+#[test]
+fn nothing_acknowledged_is_lost_when_daemons_are_killed() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    let (seed, rounds) = (setting("CRASH_SEED", now % 1_000_000), setting("CRASH_ROUNDS", u64::from(ROUNDS)));
+    note!("CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
+    let mut run = Run::new(seed);
+    for _ in 0..rounds {
+        run.play();
+    }
+    if !run.is_quiet {
+        run.come_to_rest();
+    }
+    let mut all = Count::default();
+    for (crash, count) in &run.counts {
+        let Count { rounds, written, resynced, replayed } = *count;
+        note!(
+            "{crash:?}: {rounds} volumes, {:.1} MiB written, {:.1} MiB resynced ({:.2}), {:.1} MiB replayed",
+            written as f64 / MIB,
+            resynced as f64 / MIB,
+            count.ratio(),
+            replayed as f64 / MIB
+        );
+        all.add(*count);
+    }
+    note!(
+        "seed {seed}: {rounds} rounds, {} bytes written, {} bytes resynced, ratio {:.3}",
+        all.written,
+        all.resynced,
+        all.ratio()
+    );
+    assert!(all.ratio() <= RESYNCED_PER_WRITTEN_MAX, "more is resynced than was hot: {:.3}", all.ratio());
+}
