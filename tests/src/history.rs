@@ -66,6 +66,7 @@ pub struct History {
     /// By block, indices of writes.
     covering: BTreeMap<u32, Vec<usize>>,
     seen: BTreeMap<u32, Vec<Seen>>,
+    mixed: u64,
 }
 
 impl History {
@@ -79,6 +80,7 @@ impl History {
             writes: Vec::new(),
             covering: BTreeMap::new(),
             seen: BTreeMap::new(),
+            mixed: 0,
         }
     }
 
@@ -118,15 +120,25 @@ impl History {
 
     /// A host has read this; or why it may not have.
     pub fn read(&mut self, begun: Moment, first: u32, data: &[u8]) -> Result<(), String> {
-        let versions = self.versions(first, data)?;
-        for (block, &version) in (first..).zip(&versions) {
-            self.judge_block(block, version, begun, &|write| write.ended.is_some_and(|ended| ended < begun), true)?;
-        }
         let ended = self.begin();
-        for (block, version) in (first..).zip(versions) {
-            self.seen.entry(block).or_default().push(Seen { version, begun, ended });
+        let owed = |write: &Write| write.ended.is_some_and(|ended| ended < begun);
+        for (block, data) in (first..).zip(data.chunks(BLOCK)) {
+            match self.version(block, data) {
+                Ok(version) => {
+                    self.judge_block(block, version, begun, &owed, true)?;
+                    self.seen.entry(block).or_default().push(Seen { version, begun, ended });
+                }
+                Err(garbage) if !self.is_mixed(block, data, begun) => return Err(garbage),
+                Err(_) => self.mixed += 1,
+            }
         }
         Ok(())
+    }
+
+    /// Blocks of which a host has read a part before a write of another, and a part after it. No standard forbids it, and a
+    /// file's page cache does it: it copies into a page while another copies out of it.
+    pub fn mixed(&self) -> u64 {
+        self.mixed
     }
 
     /// Blocks that anybody wrote since the volume was settled, as ranges.
@@ -258,6 +270,19 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Each byte is of what was there when the read began, or of a write that was under way since.
+    fn is_mixed(&self, block: u32, data: &[u8], begun: Moment) -> bool {
+        let owed = |write: &Write| write.ended.is_some_and(|ended| ended < begun);
+        let indices = self.covering.get(&block).into_iter().flatten();
+        let versions = indices.map(|&index| Version(self.settled.0 + index as u64 + 1));
+        let stamps: Vec<_> = versions
+            .chain([self.base[block as usize]])
+            .filter(|&version| self.judge_block(block, version, begun, &owed, true).is_ok())
+            .map(|version| self.stamp(block, version))
+            .collect();
+        data.iter().enumerate().all(|(at, byte)| stamps.iter().any(|stamp| stamp[at] == *byte))
     }
 
     fn origin(&self, block: u32, version: Version) -> String {
@@ -408,6 +433,26 @@ mod tests {
         let begun = history.begin();
         history.read(begun, 0, &data).expect_err("stale");
         history.read(begun, 0, &history.data(0..1, two)).expect("the last");
+    }
+
+    #[test]
+    fn a_block_may_be_mixed_only_of_what_was_under_way_while_it_was_read() {
+        let mut history = history();
+        let before = written(&mut history, 0..1);
+        let [one, two] = [(); 2].map(|()| history.write(0..1));
+        let [before, one, two] = [before, one, two].map(|version| history.data(0..1, version));
+        let mixed = |first: &[u8], second: &[u8]| [&first[..100], &second[100..]].concat();
+        let begun = history.begin();
+        for (first, second) in [(&one, &before), (&before, &two), (&two, &one)] {
+            history.read(begun, 0, &mixed(first, second)).expect("under way");
+        }
+        assert_eq!(history.mixed(), 3);
+        history.read(begun, 0, &mixed(&one, &[7; BLOCK])).expect_err("garbage");
+        let three = written(&mut history, 0..1);
+        let (begun, three) = (history.begin(), history.data(0..1, three));
+        history.read(begun, 0, &mixed(&three, &one)).expect("one may be the later");
+        history.read(begun, 0, &mixed(&three, &before)).expect_err("overwritten for long");
+        history.versions(0, &mixed(&three, &one)).expect_err("nothing is under way after a crash");
     }
 
     #[test]

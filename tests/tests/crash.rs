@@ -504,6 +504,8 @@ fn nothing_acknowledged_is_lost_when_daemons_are_killed() {
         );
         all.add(*count);
     }
+    let mixed: u64 = run.histories.iter().map(|history| history.lock().expect("nobody panics with it").mixed()).sum();
+    note!("{mixed} blocks were read while they were being written, in part");
     note!(
         "seed {seed}: {rounds} rounds, {} bytes written, {} bytes resynced, ratio {:.3}",
         all.written,
