@@ -6,10 +6,12 @@
 //! takes several runs of its seed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use scenarios::history::{History, Promise};
+use scenarios::history::{BLOCK, History, Promise};
 use scenarios::host::{Ending, Host, Load, Trouble, read};
 use scenarios::initiator::Error;
 use scenarios::note;
@@ -76,6 +78,8 @@ struct Plan {
     first_back: Side,
     /// And serves before the other starts.
     first_serves: bool,
+    /// Who comes back first is struck once more as soon as it is ready.
+    is_struck_again: bool,
     /// Afterwards all is let come to rest.
     is_quiet_after: bool,
 }
@@ -98,6 +102,7 @@ impl Plan {
             is_back_under_load: often(random),
             first_back: random.pick(&[Alpha, Beta]),
             first_serves: random.once_in(4),
+            is_struck_again: random.once_in(5),
             is_quiet_after: !random.once_in(4),
         }
     }
@@ -122,8 +127,12 @@ impl Scene {
         }
     }
 
-    fn start(&mut self, side: Side) {
+    fn start(&mut self, side: Side, is_struck_again: bool) {
         self.node_mut(side).start();
+        if is_struck_again {
+            self.bury(side);
+            self.node_mut(side).start();
+        }
     }
 
     fn bury(&mut self, side: Side) {
@@ -276,7 +285,7 @@ impl Run {
             }
             load.wait(plan.more, PATIENCE);
             if plan.is_back_under_load {
-                scene.start(struck);
+                scene.start(struck, plan.is_struck_again);
                 load.wait(plan.more, PATIENCE);
             }
         });
@@ -295,7 +304,7 @@ impl Run {
     fn come_back(&mut self, served: [Side; VOLUMES]) -> [(Crash, Promise); VOLUMES] {
         let plan = self.plan.clone();
         match plan.struck[..] {
-            [struck] if self.scene.node(struck).daemon.is_none() => self.scene.start(struck),
+            [struck] if self.scene.node(struck).daemon.is_none() => self.scene.start(struck, plan.is_struck_again),
             [_] => (),
             _ => self.both_come_back(&plan),
         }
@@ -317,7 +326,7 @@ impl Run {
 
     fn both_come_back(&mut self, plan: &Plan) {
         let first = plan.first_back;
-        self.scene.start(first);
+        self.scene.start(first, plan.is_struck_again);
         for volume in 0..VOLUMES {
             let owner = self.owners[volume];
             let is_whole = self.is_quiet && plan.gap == 0 && !has_degraded(&self.scene, owner, volume);
@@ -332,7 +341,7 @@ impl Run {
                 self.scene.node(first).wait_for(NAMES[volume], "it serves alone", serves);
             }
         }
-        self.scene.start(first.other());
+        self.scene.start(first.other(), false);
     }
 
     /// Hosts of each volume, while `act` does what it does: bytes that each volume's wrote, and who did not end well.
@@ -413,14 +422,20 @@ impl Run {
                 }
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            let history = self.histories[volume].lock().expect("nobody panics with it");
-            for node in [serving, other] {
-                if let Err(what) = history.judge_image(&node.image(name)) {
-                    self.fail(&format!("the image of {name} on {}: {what}", node.name));
-                }
+            if let Err(what) = self.judge_images(volume) {
+                self.fail(&what);
             }
         }
         self.is_quiet = true;
+    }
+
+    /// Both copies are what hosts read, in every block.
+    fn judge_images(&self, volume: usize) -> Result<(), String> {
+        let (history, name) = (self.histories[volume].lock().expect("nobody panics with it"), NAMES[volume]);
+        self.scene.pair.nodes().into_iter().try_for_each(|node| {
+            let judged = history.judge_image(&node.image(name));
+            judged.map_err(|what| format!("the image of {name} on {}: {what}", node.name))
+        })
     }
 
     fn count(&mut self, crashes: [Crash; VOLUMES], written: [u64; VOLUMES]) {
@@ -513,4 +528,29 @@ fn nothing_acknowledged_is_lost_when_daemons_are_killed() {
         all.ratio()
     );
     assert!(all.ratio() <= RESYNCED_PER_WRITTEN_MAX, "more is resynced than was hot: {:.3}", all.ratio());
+}
+
+/// The judge sees what a daemon that loses a write would leave.
+#[test]
+fn a_block_that_is_lost_is_found_on_either_node() {
+    let mut run = Run::new(0);
+    let (_, troubles) = run.under_load(|_, load| load.wait(300, PATIENCE));
+    assert!(troubles.is_empty(), "{troubles:?}");
+    let touched = run.histories[SYNC].lock().expect("nobody panics with it").touched();
+    let at = u64::from(touched[0].start) * BLOCK as u64;
+    let image = |run: &Run, side| {
+        let path = run.scene.node(side).path("sync.img");
+        File::options().read(true).write(true).open(path).expect("the image is there")
+    };
+    let mut written = [0; BLOCK];
+    image(&run, Alpha).read_exact_at(&mut written, at).expect("a block");
+    image(&run, Alpha).write_all_at(&[0; BLOCK], at).expect("the write is undone");
+    let lost = run.judge_volume(SYNC, Promise::Acknowledged).expect_err("it was acknowledged");
+    assert!(lost.contains("is owed"), "{lost}");
+    image(&run, Alpha).write_all_at(&written, at).expect("and made good");
+    run.judge([Promise::Acknowledged; VOLUMES]);
+    run.come_to_rest();
+    image(&run, Beta).write_all_at(&[0; BLOCK], at).expect("undone in the other copy");
+    let differs = run.judge_images(SYNC).expect_err("the copies are not alike");
+    assert!(differs.contains("on beta: 1 blocks differ"), "{differs}");
 }
