@@ -176,6 +176,16 @@ impl History {
         Err(format!("{} of {} blocks are not as {promise:?} has it:\n{told}", faults.len(), shown.len()))
     }
 
+    /// Writes that were acknowledged, and are not there and not overwritten: what an asynchronous copy lacked.
+    pub fn undone(&self, shown: &BTreeMap<u32, Version>) -> usize {
+        let ended = |version| self.get(version).map_or(Some(SETTLED), |write| write.ended);
+        let is_undone = |write: &&Write| {
+            let mut versions = write.blocks.clone().filter_map(|block| shown.get(&block));
+            write.ended.is_some() && versions.any(|&shown| ended(shown).is_some_and(|ended| ended < write.issued))
+        };
+        self.writes.iter().filter(is_undone).count()
+    }
+
     /// What is there now is what was there before all that follows.
     pub fn settle(&mut self, shown: &BTreeMap<u32, Version>) {
         shown.iter().for_each(|(&block, &version)| self.base[block as usize] = version);
@@ -378,8 +388,11 @@ mod tests {
         let one = written(&mut history, 0..1);
         let two = written(&mut history, 1..2);
         let third = history.write(2..3);
-        for right in [[ZERO, ZERO, ZERO], [one, ZERO, ZERO], [one, two, ZERO], [one, two, third]] {
+        for (right, undone) in
+            [([ZERO, ZERO, ZERO], 2), ([one, ZERO, ZERO], 1), ([one, two, ZERO], 0), ([one, two, third], 0)]
+        {
             history.judge(&shown(right), Promise::Dependence).expect("a prefix");
+            assert_eq!(history.undone(&shown(right)), undone);
         }
         for wrong in [[ZERO, two, ZERO], [one, ZERO, third], [ZERO, ZERO, third]] {
             history.judge(&shown(wrong), Promise::Dependence).expect_err("out of order");
