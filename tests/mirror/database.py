@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""What a database sees of a failover: tests/mirror/database.py [--rounds N] [--async-rounds N] [--seed N]
+
+A guest kernel with its own initiator has ext4 and SQLite (WAL, synchronous=FULL) on a mirrored disk, and writers that commit
+numbers and tell the host of each commit that has returned. In every round the owner is killed (9) at a random moment, half
+of the time right upon a commit; the replica is promoted; the guest, whose disk is gone, logs in there, mounts (the file
+system's journal is replayed), and opens the database. It must be whole, every commit that was told of must be in it, and
+fsck must find nothing. The dead node comes back, follows, and is the next to take over.
+
+With mode sync nothing acknowledged may be missing. With mode async the last commits may be, but what there is must be a whole
+database of an earlier moment: commits 1 to n in the order they were made, for some n. At last a loss is planted, a pair that is
+paused when its owner dies: if the checks did not see it they would see nothing.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "kernel"), str(HERE.parent)]
+import lab
+from guest import BOOT_TIMEOUT_S, HOST_ADDRESSES, Guest, Wire, kernel
+from pair import IQN, VOLUME, Pair, Refused
+
+WRITERS = 4
+LOAD_S = (1.0, 4.0)
+ORDER_TIMEOUT_S = 60
+RESYNC_TIMEOUT_S = 60
+PORTALS = [f"{address}:3260" for address in HOST_ADDRESSES]
+PACKAGES = {"iscsid": "open-iscsi", "iscsiadm": "open-iscsi", "mkfs.ext4": "e2fsprogs", "/usr/bin/python3": "python3", "pkill": "procps"}
+
+
+class Found:
+    """What the guest's check found in the database."""
+
+    def __init__(self):
+        self.integrity, self.kept, self.wrong = "never said", {}, []
+
+
+class Host:
+    """The guest as a host of a database, and what its writers were told: `acknowledged[WRITER]` is the last commit that returned."""
+
+    def __init__(self, guest):
+        self.guest, self.acknowledged, self.ended, self.disks, self.found = guest, {}, [], set(), Found()
+        self._answer("boot", BOOT_TIMEOUT_S)
+
+    def order(self, words, timeout_s=ORDER_TIMEOUT_S):
+        self.guest.tell(words)
+        self._answer(words, timeout_s)
+
+    def check(self):
+        self.found = Found()
+        self.order("check")
+        return self.found
+
+    def listen(self, seconds=0.0, commits=0):
+        """Hears of commits for so long, and then until so many more."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(lab.LabError):
+                self._heard(left)
+        while commits > 0:
+            commits -= self._heard(ORDER_TIMEOUT_S) == "ack"
+
+    def commits(self):
+        return sum(self.acknowledged.values())
+
+    def _answer(self, words, timeout_s):
+        while (word := self._heard(timeout_s)) != "did":
+            if word == "fail":
+                raise lab.LabError(f"the guest could not {words}; its console ends: {self.guest.tail()}")
+
+    def _heard(self, timeout_s):
+        said = self.guest.heard(timeout_s)
+        if said is None:
+            raise lab.LabError(f"the guest has halted; its console ends: {self.guest.tail()}")
+        word, _, rest = said.partition(" ")
+        if word == "ack":
+            writer, number = map(int, rest.split())
+            self.acknowledged[writer] = number
+        elif word == "kept":
+            writer, number = map(int, rest.split())
+            self.found.kept[writer] = number
+        elif word == "integrity":
+            self.found.integrity = rest
+        elif word == "wrong":
+            self.found.wrong.append(rest)
+        elif word == "ended":
+            self.ended.append(rest)
+        elif word == "disk":
+            self.disks.add(rest)
+        return word
+
+
+def missing(acknowledged, found):
+    """Commits that returned and are not there, by writer."""
+    gaps = {writer: (found.kept.get(writer, 0) + 1, last) for writer, last in acknowledged.items() if found.kept.get(writer, 0) < last}
+    return gaps
+
+
+def unasked(acknowledged, found):
+    """Each writer may have had one commit under way; more than that nobody wrote."""
+    return {writer: last for writer, last in found.kept.items() if last > acknowledged.get(writer, 0) + 1}
+
+
+class Bench:
+    """A pair, a guest, and a database on the pair's disk. Rounds are counted through."""
+
+    def __init__(self, tally, pair, host, random):
+        self.tally, self.pair, self.host, self.random, self.round = tally, pair, host, random, 0
+
+    def set_up(self):
+        for order in (f"login {self.pair.owner.portal}", "format", "mount", "create"):
+            self.host.order(order)
+
+    def load(self):
+        """Loads, and goes on to: when both copies are up to date, after a random while, at any moment or upon a commit."""
+        self.host.order(f"load {WRITERS}")
+        self.pair.until_whole(RESYNC_TIMEOUT_S)
+        before = self.host.commits()
+        self.host.listen(self.random.uniform(*LOAD_S), commits=self.random.randint(0, 1))
+        return before
+
+    def lose_owner(self, *how):
+        """Power is lost at the owner; the database comes up at the other node. Returns what it found."""
+        pair, host = self.pair, self.host
+        pair.owner.kill()
+        died = time.monotonic()
+        pair.fail_over(*how)
+        promoted = time.monotonic() - died
+        for order in ("stop", "umount", "logout", f"login {pair.owner.portal}", "mount"):
+            host.order(order)
+        found = host.check()
+        back = time.monotonic() - died
+        for order in ("umount", "fsck", "mount"):
+            host.order(order)
+        print(f"        {pair.replica.name} lost with {host.commits()} commits acknowledged; {pair.owner.name} promoted after {promoted:.1f} s, "
+              f"database open after {back:.1f} s, {sum(found.kept.values())} commits", flush=True)
+        return found
+
+    def is_whole(self, found):
+        """Whatever else: SQLite finds no fault, every row says what it must, and none is missing between others."""
+        return self.tally.check(f"round {self.round}: the database is whole", found.integrity == "ok" and not found.wrong,
+                                f"{found.integrity}; {'; '.join(found.wrong[:5])}")
+
+    def go_on(self, found):
+        """From what there is now, as a database that was restored does; the dead node comes back."""
+        self.host.acknowledged = dict(found.kept)
+        self.pair.replica.start()
+
+    def sync_round(self):
+        self.round += 1
+        before = self.load()
+        found = self.lose_owner()
+        self.is_whole(found)
+        acknowledged = self.host.acknowledged
+        gaps = missing(acknowledged, found)
+        self.tally.check(f"round {self.round}: every commit that was acknowledged is there ({self.host.commits() - before} of this round)",
+                         not gaps and self.host.commits() > before, f"missing {gaps}; {self.pair.logs()}")
+        self.tally.check(f"round {self.round}: and no other", not unasked(acknowledged, found), str(unasked(acknowledged, found)))
+        self.go_on(found)
+
+    def async_round(self):
+        self.round += 1
+        self.load()
+        found = self.lose_owner()
+        self.is_whole(found)
+        lost = sum(last - first + 1 for first, last in missing(self.host.acknowledged, found).values())
+        print(f"        {lost} acknowledged commits are gone", flush=True)
+        self.tally.check(f"round {self.round}: and of what it has, nothing is newer than was asked", not unasked(self.host.acknowledged, found))
+        self.go_on(found)
+
+    def planted_round(self):
+        """The pair is paused under load; then its owner dies. The promotion must be forced, and what was lost must be seen."""
+        self.round += 1
+        self.load()
+        self.pair.owner.ctl("mode", VOLUME, "async")
+        self.pair.owner.ctl("pause", VOLUME)
+        self.host.listen(2, commits=100)
+        found = self.lose_owner("--force")
+        self.is_whole(found)
+        gaps = missing(self.host.acknowledged, found)
+        self.tally.check(f"round {self.round}: the planted loss is seen: {sum(last - first + 1 for first, last in gaps.values())} commits",
+                         len(gaps) == WRITERS, f"of {self.host.acknowledged} there are {found.kept}")
+        self.go_on(found)
+
+    def finish(self):
+        """In good order: what the two nodes have at last is the same."""
+        for order in ("umount", "logout"):
+            self.host.order(order)
+        self.pair.until_whole(RESYNC_TIMEOUT_S)
+        self.tally.check("the disk has one identity at both nodes", len(self.host.disks) == 1, str(self.host.disks))
+        self.tally.check("no daemon panicked", not self.pair.panicked(), self.pair.logs())
+        status = [node.daemon.stop() for node in (self.pair.owner, self.pair.replica)]
+        self.tally.check("both end in good order", status == [0, 0], str(status))
+        differing = self.pair.differing_blocks()
+        self.tally.check("the two images are the same", not differing, f"{len(differing)} blocks differ, the first at {differing[:8]}")
+
+
+@contextlib.contextmanager
+def bench(tally, mode, random):
+    with lab.scratch_folder("database") as folder, Wire() as wire, Pair(folder, PORTALS, wire.name, mode=mode) as pair:
+        (folder / "uml").mkdir()
+        with Guest(wire, "database", folder, stdin=subprocess.PIPE, TARGET=IQN, LEDGER=HERE / "ledger.py") as guest:
+            bench = Bench(tally, pair, Host(guest), random)
+            bench.set_up()
+            yield bench
+            bench.finish()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10, help="with mode sync")
+    parser.add_argument("--async-rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    args = parser.parse_args()
+    tally = lab.Tally(f"mirror: a database's view of failovers, seed {args.seed}")
+    try:
+        if os.geteuid() != 0:
+            raise lab.LabError("needs root: network namespaces, taps, packages")
+        lab.need(PACKAGES)
+        kernel()
+        lab.daemon_binary()
+        chosen = random.Random(args.seed)
+        with bench(tally, "sync", chosen) as sync:
+            for _ in range(args.rounds):
+                sync.sync_round()
+            sync.planted_round()
+        if args.async_rounds:
+            with bench(tally, "async", chosen) as lax:
+                for _ in range(args.async_rounds):
+                    lax.async_round()
+    except (lab.LabError, Refused, subprocess.SubprocessError, OSError) as error:
+        detail = getattr(error, "stderr", None) or ""
+        tally.check("it came to its end", False, f"{error} {detail}".strip())
+    tally.finish()
+
+
+if __name__ == "__main__":
+    main()
