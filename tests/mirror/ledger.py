@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
-"""A database that remembers what it promised: ledger.py create|write|check FOLDER [WRITERS]
+"""A database that remembers what it promised: ledger.py create|check FOLDER · ledger.py write FOLDER WRITERS [PAUSE_S NOISES]
 
 Runs in the guest, on SQLite in WAL mode with synchronous=FULL: a commit that has returned was flushed to the disk. Each writer
-commits its numbers one by one and says so on the console only then. What says a row is right can be told from its number.
+commits its numbers one by one and says so on the console only then, and waits for up to PAUSE_S. What a row must hold can be
+told from its number. NOISES processes overwrite blocks of a file beside it and never flush: nothing is promised of them.
 """
 
 import hashlib
+import mmap
 import os
+import random
 import sqlite3
 import sys
+import time
 
 BUSY_TIMEOUT_S = 30
 # Often enough that each round has some of the blocks moved from the log into the database file.
 CHECKPOINT_PAGES = 100
+NOISE_BYTES = 8 << 20
+NOISE_BLOCK = 4096
 
 
 def say(words):
@@ -37,15 +43,22 @@ def opened(folder):
 def create(folder):
     opened(folder).execute(
         "CREATE TABLE entries (id INTEGER PRIMARY KEY, writer INTEGER, number INTEGER, payload BLOB, UNIQUE (writer, number))")
+    # Written, not only allocated: overwriting it is nothing that the file system would have to remember, and flush.
+    with open(os.path.join(folder, "noise"), "wb") as noise:
+        noise.write(bytes(NOISE_BYTES))
+        noise.flush()
+        os.fsync(noise.fileno())
 
 
-def write(folder, writers):
-    for writer in range(int(writers)):
+def write(folder, writers, pause_s="0", noises="0"):
+    works = [(commit, writer, float(pause_s)) for writer in range(int(writers))] + [(make_noise,)] * int(noises)
+    for work, *arguments in works:
         if os.fork() == 0:
-            commit(folder, writer)
+            work(folder, *arguments)
+            os._exit(0)
 
 
-def commit(folder, writer):
+def commit(folder, writer, pause_s):
     """Until something fails, as it will when the disk goes away."""
     number = "none"
     try:
@@ -57,9 +70,21 @@ def commit(folder, writer):
             database.execute("INSERT INTO entries (writer, number, payload) VALUES (?, ?, ?)", (writer, number, payload(writer, number)))
             database.execute("COMMIT")
             say(f"ack {writer} {number}")
+            time.sleep(random.uniform(0, pause_s))
     except (sqlite3.Error, OSError) as error:
         say(f"ended {writer} at {number}: {error}")
-    os._exit(0)
+
+
+def make_noise(folder):
+    """Past the page cache, so that the disk has each at once."""
+    block = mmap.mmap(-1, NOISE_BLOCK)
+    try:
+        file = os.open(os.path.join(folder, "noise"), os.O_WRONLY | os.O_DIRECT)
+        while True:
+            block[:] = random.randbytes(NOISE_BLOCK)
+            os.pwrite(file, block, random.randrange(NOISE_BYTES // NOISE_BLOCK) * NOISE_BLOCK)
+    except OSError as error:
+        say(f"ended noise: {error}")
 
 
 def check(folder):

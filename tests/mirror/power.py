@@ -3,12 +3,15 @@
 
 Both daemons have their images and their records on a file system of our own (volatile.py), which at a cut loses all that was
 not synced, or lets random sectors of it survive. The load is that of database.py: SQLite on ext4 in a guest kernel, which
-flushes whatever it relies on. A cut is kill -9 of the daemon and the loss. By turns power is lost
+flushes whatever it relies on, and beside it writes that nobody flushes. A cut is kill -9 of the daemon and the loss. By turns
+power is lost
 
-    at the owner       which comes back and goes on
-    at the replica     which follows again, and takes over when the owner loses power a moment later
-    at both            and both come back
-    at both, one back  the replica alone comes back, and is promoted
+    at the owner         which comes back and goes on
+    at the replica       which follows again
+    replica, then owner  the same, and it takes over when the owner loses power a moment later
+    at both              and both come back
+    at both, one back    the replica alone comes back, and is promoted
+    in a promotion       first at the owner, then at the replica, which is being promoted; both come back
 
 With mode sync every commit that was acknowledged must be there after each, in a whole database on a clean file system, and
 once the load has ended the two images must be the same. At last a loss is planted: disks that say that they have synced, and
@@ -26,13 +29,16 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "kernel"), str(HERE.parent)]
 import lab
-from database import LOAD_S, PACKAGES, PORTALS, RESYNC_TIMEOUT_S, WRITERS, Host, lost, missing, unasked
+from database import LOAD_S, PACKAGES, PORTALS, RESYNC_TIMEOUT_S, Host, lost, missing, unasked
 from guest import Guest, Wire, kernel
-from pair import IQN, Pair, Refused
+from pair import IQN, SILENCE_MS, VOLUME, Pair, Refused, ctl_binary
 
 SIZE_MIB = 64
 SERVE_TIMEOUT_S = 60
-KINDS = ["owner", "replica", "both", "both, one back"]
+KINDS = ["owner", "replica", "replica, then owner", "both", "both, one back", "promotion"]
+# Commits seldom enough that much is written between two flushes of the disk.
+PAUSE_S = 1.0
+WRITERS, NOISES = 3, 2
 
 
 class Disk:
@@ -111,7 +117,7 @@ class Bench:
             self.host.order(order)
 
     def load(self):
-        self.host.order(f"load {WRITERS}")
+        self.host.order(f"load {WRITERS} {PAUSE_S} {NOISES}")
         self.host.listen(self.random.uniform(*LOAD_S))
         self.pair.until_whole(RESYNC_TIMEOUT_S)
         self.host.listen(commits=self.random.randint(0, 1))
@@ -139,6 +145,9 @@ class Bench:
         self.host.listen(self.random.uniform(0, 3))
         self.back(self.pair.replica)
         self.pair.until_whole(RESYNC_TIMEOUT_S)
+
+    def replica_then_owner(self):
+        self.replica()
         self.host.listen(self.random.uniform(0, 1.5))
         self.pair.until_whole(RESYNC_TIMEOUT_S)
         self.cut(self.pair.owner)
@@ -153,13 +162,31 @@ class Bench:
         self.back(self.pair.replica)
         self.pair.fail_over()
 
-    def reopen(self):
-        """The database on whoever is the owner now; what was found in it."""
-        def serves():
-            group = self.pair.owner.group()
+    def promotion(self):
+        """It waits for a word of the dead owner first: the cut comes at about the time when it decides."""
+        self.cut(self.pair.owner)
+        promotion = subprocess.Popen([ctl_binary(), "--socket", self.pair.replica.socket, "promote", VOLUME], stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+        self.host.listen(SILENCE_MS / 1000 - 0.15 + self.random.uniform(0, 0.2))
+        self.cut(self.pair.replica)
+        promotion.wait()
+        self.back(*self.random.sample(self.pair.nodes, 2))
+
+    def find_owner(self):
+        """Whoever serves is the owner now."""
+        def serves(node):
+            group = node.group()
             return group["role"] == "primary" and group["standing"] == "active"
 
-        lab.wait_until(f"{self.pair.owner.name} serves", serves, SERVE_TIMEOUT_S, self.pair.owner.alive)
+        def one():
+            return [node for node in self.pair.nodes if node.alive() and serves(node)]
+
+        owner = lab.wait_until("one of the two serves", one, SERVE_TIMEOUT_S)[0]
+        self.pair.owner, self.pair.replica = owner, next(node for node in self.pair.nodes if node is not owner)
+
+    def reopen(self):
+        """The database on the owner; what was found in it."""
+        self.find_owner()
         for order in ("stop", "umount", "logout", f"login {self.pair.owner.portal}", "mount"):
             self.host.order(order)
         found = self.host.check()
@@ -171,7 +198,7 @@ class Bench:
         self.round, self.kind = self.round + 1, kind
         before, began = self.host.commits(), time.monotonic()
         self.load()
-        {"owner": self.owner, "replica": self.replica, "both": self.both, "both, one back": self.both_one_back}[kind]()
+        getattr(self, kind.replace(",", "").replace(" ", "_"))()
         found = self.reopen()
         acknowledged, commits = self.host.acknowledged, self.host.commits() - before
         gaps, more = missing(acknowledged, found), unasked(acknowledged, found)
@@ -207,7 +234,7 @@ class Bench:
             gone = lost(self.host.acknowledged, found)
             seen = f"{gone} commits gone, integrity {found.integrity}, {len(found.wrong)} rows wrong" if gone or found.integrity != "ok" or found.wrong else ""
         except lab.LabError as error:
-            seen = str(error)[:100]
+            seen = str(error).split(";")[0]
         self.check(f"the planted loss is seen: {seen}", seen, f"of {self.host.acknowledged} there is all")
 
     def finish(self):
@@ -232,7 +259,7 @@ def play(tally, chosen, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     args = parser.parse_args()
     tally = lab.Tally(f"crash: power cuts on disks that forget, seed {args.seed}")
