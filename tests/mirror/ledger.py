@@ -17,8 +17,9 @@ import time
 BUSY_TIMEOUT_S = 30
 # Often enough that each round has some of the blocks moved from the log into the database file.
 CHECKPOINT_PAGES = 100
-NOISE_BYTES = 8 << 20
-NOISE_BLOCK = 4096
+NOISE_BYTES, NOISE_PLACE, NOISE_BLOCK = 16 << 20, 256 << 10, 4096
+# Writes in one place, at most.
+NOISE_STAY = 40
 
 
 def say(words):
@@ -76,13 +77,15 @@ def commit(folder, writer, pause_s):
 
 
 def make_noise(folder):
-    """Past the page cache, so that the disk has each at once."""
+    """Past the page cache, so that the disk has each at once; for a while in one place, then in another."""
     block = mmap.mmap(-1, NOISE_BLOCK)
     try:
         file = os.open(os.path.join(folder, "noise"), os.O_WRONLY | os.O_DIRECT)
         while True:
-            block[:] = random.randbytes(NOISE_BLOCK)
-            os.pwrite(file, block, random.randrange(NOISE_BYTES // NOISE_BLOCK) * NOISE_BLOCK)
+            place = random.randrange(NOISE_BYTES // NOISE_PLACE) * NOISE_PLACE
+            for _ in range(random.randint(1, NOISE_STAY)):
+                block[:] = random.randbytes(NOISE_BLOCK)
+                os.pwrite(file, block, place + random.randrange(NOISE_PLACE // NOISE_BLOCK) * NOISE_BLOCK)
     except OSError as error:
         say(f"ended noise: {error}")
 

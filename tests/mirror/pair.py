@@ -30,11 +30,11 @@ class Refused(Exception):
 class Node:
     """One of the two. Its image and its records are in `storage`, what is the bench's own in `folder`."""
 
-    def __init__(self, folder, name, portal, netns, storage, size_mib, mode):
+    def __init__(self, folder, name, portal, netns, storage, size_mib, more):
         self.name, self.portal, self.folder, self.storage = name, portal, folder, storage
         self.socket = folder / f"{name}.sock"
         self.image = storage / "disk.img"
-        self.size_mib, self.mode = size_mib, mode
+        self.size_mib, self.more = size_mib, more
         self.daemon = lab.Lunmirror(folder, self.yaml(), netns, name)
 
     def yaml(self):
@@ -50,7 +50,7 @@ class Node:
             "peers:",
             f"  {peer}: {{ address: 127.0.0.1:{LINK_PORTS[peer]}, secret_file: {self.folder}/pair.secret, heartbeat: {heartbeat} }}",
             "volumes:",
-            f"  {VOLUME}: {{ file: {self.image}, size: {self.size_mib}MiB, mirror: {{ peer: {peer}, mode: {self.mode}, role: {role} }} }}",
+            f"  {VOLUME}: {{ file: {self.image}, size: {self.size_mib}MiB, mirror: {{ peer: {peer}, mode: sync, role: {role}{self.more} }} }}",
             "targets:",
             f'  {IQN}: {{ initiators: ["*"], luns: {{ 0: {VOLUME} }} }}',
         ]) + "\n"
@@ -78,16 +78,16 @@ class Node:
 
 
 class Pair:
-    """`with Pair(…) as pair`: both run, a is the owner, both copies are up to date."""
+    """`with Pair(…) as pair`: both run, a is the owner, both copies are up to date. `more`: further settings of `mirror`."""
 
-    def __init__(self, folder, portals, netns=None, size_mib=256, mode="sync", storages=None):
+    def __init__(self, folder, portals, netns=None, size_mib=256, more="", storages=None):
         self.folder = pathlib.Path(folder)
         subprocess.run([ctl_binary(), "secret", "new", self.folder / "pair.secret"], check=True, capture_output=True)
         self.nodes = []
         for name, portal in zip("ab", portals):
             storage = (storages or {}).get(name) or self.folder / name
             storage.mkdir(exist_ok=True)
-            self.nodes.append(Node(self.folder, name, portal, netns, storage, size_mib, mode))
+            self.nodes.append(Node(self.folder, name, portal, netns, storage, size_mib, more))
         self.owner, self.replica = self.nodes
 
     def fail_over(self, *how):

@@ -14,8 +14,9 @@ power is lost
     in a promotion       first at the owner, then at the replica, which is being promoted; both come back
 
 With mode sync every commit that was acknowledged must be there after each, in a whole database on a clean file system, and
-once the load has ended the two images must be the same. At last a loss is planted: disks that say that they have synced, and
-have not. If the checks did not see what a cut does then, they would see nothing.
+once the load has ended the two images must be the same, of which only what may differ is sent again. At last losses are
+planted: disks that say that they have synced, and have not; first the replica's, then both. If the checks did not see what a
+cut does then, they would see nothing.
 """
 
 import argparse
@@ -34,6 +35,9 @@ from guest import Guest, Wire, kernel
 from pair import IQN, SILENCE_MS, VOLUME, Pair, Refused, ctl_binary
 
 SIZE_MIB = 64
+# Small regions, of which few may be hot at a time: they heat and cool, and what a node has on record of them is put to the
+# test. The fewer, the more often the disk is flushed to cool them; so it is one or the other, by the seed.
+PIECE, HOT_REGIONS = "4KiB", [8, 32, 128]
 SERVE_TIMEOUT_S = 60
 KINDS = ["owner", "replica", "replica, then owner", "both", "both, one back", "promotion"]
 # Commits seldom enough that much is written between two flushes of the disk.
@@ -219,8 +223,24 @@ class Bench:
         differing = self.pair.differing_blocks()
         self.check("the two images are the same", not differing, f"{len(differing)} blocks differ, the first at {differing[:8]}; {self.pair.logs()}")
 
+    def planted_at_replica(self):
+        """Its disk lies: the owner believes to be safe there what is not, and does not send it again."""
+        self.round, self.kind = self.round + 1, "planted at the replica"
+        disk = self.disks[self.pair.replica.name]
+        disk.order("lie")
+        self.load()
+        self.cut(self.pair.replica)
+        disk.order("honest")
+        self.back(self.pair.replica)
+        self.pair.until_whole(RESYNC_TIMEOUT_S)
+        self.reopen()
+        self.pair.until_whole(RESYNC_TIMEOUT_S)
+        differing = self.pair.differing_blocks()
+        self.check(f"the planted loss is seen: {len(differing)} blocks differ", differing)
+        self.host.order("mount")
+
     def planted(self):
-        """Disks that lie about syncs from some moment on."""
+        """Both disks lie."""
         self.round, self.kind = self.round + 1, "planted"
         for disk in self.disks.values():
             disk.order("lie")
@@ -246,13 +266,17 @@ def play(tally, chosen, rounds):
         disks = {"a": a, "b": b}
         prove(tally, a)
         storages = {name: disk.mountpoint for name, disk in disks.items()}
-        with Pair(folder, PORTALS, wire.name, size_mib=SIZE_MIB, storages=storages) as pair:
+        hot_regions = chosen.choice(HOT_REGIONS)
+        print(f"        {hot_regions} regions may be hot", flush=True)
+        more = f", map: {{ piece: {PIECE}, hot_regions: {hot_regions} }}"
+        with Pair(folder, PORTALS, wire.name, size_mib=SIZE_MIB, more=more, storages=storages) as pair:
             (folder / "uml").mkdir()
             with Guest(wire, "database", folder, stdin=subprocess.PIPE, TARGET=IQN, LEDGER=HERE / "ledger.py") as guest:
                 bench = Bench(tally, pair, Host(guest), disks, chosen)
                 bench.set_up()
                 for number in range(rounds):
                     bench.play(KINDS[number % len(KINDS)])
+                bench.planted_at_replica()
                 bench.planted()
                 bench.finish()
 
