@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a database sees of a failover: tests/mirror/database.py [--rounds N] [--lax-rounds N] [--seed N]
+"""What a database sees of a failover: tests/mirror/database.py [--engine sqlite|postgres] [--rounds N] [--lax-rounds N] [--seed N]
 
 A guest kernel with its own initiator has ext4 and SQLite (WAL, synchronous=FULL) on a mirrored disk, and writers that commit
 numbers and tell the host of each commit that has returned. In every round the owner is killed (9) at a random moment, half
@@ -10,6 +10,8 @@ fsck must find nothing. The dead node comes back, follows, and is the next to ta
 With modes sync and memsync nothing acknowledged may be missing. With mode async the last commits may be, but what there is
 must be a whole database of an earlier moment: commits 1 to n in the order they were made, for some n. At last a loss is
 planted, a pair that is paused when its owner dies: if the checks did not see it they would see nothing.
+
+With --engine postgres the same of PostgreSQL, which takes longer to start.
 """
 
 import argparse
@@ -33,6 +35,7 @@ ORDER_TIMEOUT_S = 60
 RESYNC_TIMEOUT_S = 60
 PORTALS = [f"{address}:3260" for address in HOST_ADDRESSES]
 PACKAGES = {"iscsid": "open-iscsi", "iscsiadm": "open-iscsi", "mkfs.ext4": "e2fsprogs", "/usr/bin/python3": "python3", "pkill": "procps"}
+LEDGERS = {"sqlite": "ledger.py", "postgres": "ledger_postgres.py"}
 
 
 class Found:
@@ -135,6 +138,7 @@ class Bench:
         self.host.order(f"load {WRITERS}")
         self.pair.until_whole(RESYNC_TIMEOUT_S)
         before = self.host.commits()
+        self.host.listen(commits=WRITERS)
         self.host.listen(self.random.uniform(*LOAD_S))
         # On a machine that is too busy they may have parted for a moment, and what is promised then is less.
         self.pair.until_whole(RESYNC_TIMEOUT_S)
@@ -217,10 +221,10 @@ class Bench:
         self.tally.check("the two images are the same", not differing, f"{len(differing)} blocks differ, the first at {differing[:8]}")
 
 
-def play(tally, chosen, rounds):
+def play(tally, chosen, rounds, ledger):
     with lab.scratch_folder("database") as folder, Wire() as wire, Pair(folder, PORTALS, wire.name) as pair:
         (folder / "uml").mkdir()
-        with Guest(wire, "database", folder, stdin=subprocess.PIPE, TARGET=IQN, LEDGER=HERE / "ledger.py") as guest:
+        with Guest(wire, "database", folder, stdin=subprocess.PIPE, TARGET=IQN, LEDGER=HERE / ledger) as guest:
             bench = Bench(tally, pair, Host(guest), chosen)
             bench.set_up()
             for mode in rounds:
@@ -230,6 +234,7 @@ def play(tally, chosen, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", default="sqlite", choices=LEDGERS)
     parser.add_argument("--rounds", type=int, default=10, help="with mode sync")
     parser.add_argument("--lax-rounds", type=int, default=1, help="with memsync, and as many with async")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
@@ -239,10 +244,12 @@ def main():
         if os.geteuid() != 0:
             raise lab.LabError("needs root: network namespaces, taps, packages")
         lab.need(PACKAGES)
+        if args.engine == "postgres" and not list(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+            lab.apt_install(["postgresql"])
         kernel()
         lab.daemon_binary()
         rounds = ["sync"] * args.rounds + ["memsync", "async"] * args.lax_rounds + ["planted"]
-        play(tally, random.Random(args.seed), rounds)
+        play(tally, random.Random(args.seed), rounds, LEDGERS[args.engine])
     except (lab.LabError, Refused, subprocess.SubprocessError, OSError) as error:
         detail = getattr(error, "stderr", None) or ""
         tally.check("it came to its end", False, f"{error} {detail}".strip())

@@ -122,6 +122,7 @@ class Bench:
 
     def load(self):
         self.host.order(f"load {WRITERS} {PAUSE_S} {NOISES}")
+        self.host.listen(commits=WRITERS)
         self.host.listen(self.random.uniform(*LOAD_S))
         self.pair.until_whole(RESYNC_TIMEOUT_S)
         self.host.listen(commits=self.random.randint(0, 1))
