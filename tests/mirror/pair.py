@@ -101,7 +101,10 @@ class Pair:
         return (group["role"], group["disk"], group["link"], group["peer_disk"]) == ("primary", "up-to-date", "established", "up-to-date")
 
     def until_whole(self, timeout_s):
-        lab.wait_until("both copies are up to date", self.is_whole, timeout_s, lambda: all(node.alive() for node in self.nodes))
+        try:
+            lab.wait_until("both copies are up to date", self.is_whole, timeout_s, lambda: all(node.alive() for node in self.nodes))
+        except lab.LabError as error:
+            raise lab.LabError(f"{error}; {self.explained()}; {self.logs()}") from None
 
     def differing_blocks(self, block=4096):
         """Numbers of blocks that differ between the images."""
@@ -112,6 +115,10 @@ class Pair:
                     found += [number + at // block for at in range(0, max(len(one), len(other)), block) if one[at:at + block] != other[at:at + block]]
                 number += (1 << 20) // block
         return found
+
+    def explained(self):
+        """How each sees it."""
+        return "; ".join(f"{node.name}: {' '.join(node.ctl('explain', VOLUME)['text'])}" for node in self.nodes if node.alive())
 
     def panicked(self):
         return [node.name for node in self.nodes if node.daemon.panicked()]
