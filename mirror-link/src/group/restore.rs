@@ -44,9 +44,10 @@ pub(super) fn restore(
         && let Some(former) = former.take_if(|former| judge(former) == Finding::Same)
     {
         tracing::warn!(group = %config.name, "the data that was missing is there again, and its record in force");
+        let has_cache = former.is_of_this_boot();
         let store = store.of(former.copies.unwrap_or_default());
         store.save(&former.record).and_then(|()| store.forget_former()).map_err(of_store)?;
-        return Ok((store, Some((former.record, false))));
+        return Ok((store, Some((former.record, has_cache))));
     }
     let mut keeps_former = former.is_some();
     let record = match finding {
