@@ -104,9 +104,17 @@ async fn an_asynchronous_write_allocates_nothing() {
     let data = Payload::from(Bytes::from(vec![1; 4096]));
     // What a payload of one owner becomes when it is cloned first.
     let _shared = data.clone();
-    let mut write = |n: u64| {
+    let begin = |n: u64| {
         let extent = Extent::new(Lba(n * 7919 % BLOCKS), BlockCount(1), BlockCount(BLOCKS)).unwrap();
-        let answer = a.group.write(VolumeIndex(0), extent, data.clone(), Durability::Cached);
+        (extent, a.group.write(VolumeIndex(0), extent, data.clone(), Durability::Cached))
+    };
+    // The first in a region waits until it is on record that the copies may differ there.
+    for n in 0..1000 {
+        begin(n).1.await.unwrap();
+        exchange(&a, &b);
+    }
+    let mut write = |n: u64| {
+        let (extent, answer) = begin(n);
         assert!(matches!(answer, Eventually::Now(Ok(()))), "write {n} waits");
         assert!(matches!(a.group.may_read(VolumeIndex(0), extent), Eventually::Now(Ok(()))), "read {n} waits");
     };
