@@ -25,5 +25,6 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+mod waits;
 
 pub use machine::Replica;

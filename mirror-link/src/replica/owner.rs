@@ -46,12 +46,12 @@ pub(super) struct Owner {
     /// Not answered, or under way locally. Few: what hosts have in flight. Searched from end to end.
     pub(super) active: Vec<Active>,
     /// No host waits for the peer alone since before this. Not exact: a search at every answer would cost too much.
-    waits_from: Option<Instant>,
+    pub(super) waits_from: Option<Instant>,
     /// Some host's write may be none of those that the peer gets.
     pub(super) may_wait_in_vain: bool,
-    reads: Vec<WaitingRead>,
+    pub(super) reads: Vec<WaitingRead>,
     /// Flushes that concern this node alone.
-    plain: Vec<(u64, HostOp)>,
+    pub(super) plain: Vec<(u64, HostOp)>,
     plain_next: u64,
     /// That with which the reign is to end.
     pub(super) last_flush: Option<u64>,
@@ -109,7 +109,7 @@ pub(super) struct Active {
     /// `None`: a resync's, or told BUSY.
     pub op: Option<HostOp>,
     /// Its host was told BUSY; until the peer has it, or is given up, nobody is to read what a failover would undo.
-    is_stalled: bool,
+    pub(super) is_stalled: bool,
     volume: VolumeIndex,
     /// Blocks; nothing where start = end.
     start: u64,
@@ -129,7 +129,7 @@ pub(super) enum Local {
 }
 
 impl Active {
-    fn overlaps(&self, volume: VolumeIndex, start: u64, end: u64) -> bool {
+    pub(super) fn overlaps(&self, volume: VolumeIndex, start: u64, end: u64) -> bool {
         self.volume == volume && self.start < end && start < self.end
     }
 
@@ -144,10 +144,10 @@ impl Active {
 }
 
 #[derive(Clone, Debug)]
-struct WaitingRead {
-    op: HostOp,
-    waits_for: SmallVec<[u64; 4]>,
-    since: Instant,
+pub(super) struct WaitingRead {
+    pub op: HostOp,
+    pub waits_for: SmallVec<[u64; 4]>,
+    pub since: Instant,
 }
 
 /// A resync's copy: its number, its volume, its blocks from `start` to before `end`.
@@ -547,128 +547,6 @@ impl Owner {
             }
         }
         self.ring.trim();
-    }
-
-    // Reads.
-
-    /// No write that a failover would undo overlaps it.
-    pub fn may_read(&self, policy: Policy, volume: VolumeIndex, extent: Extent) -> bool {
-        policy.mode == Mode::Async || self.alone || !self.holding(volume, extent).any(|_| true)
-    }
-
-    fn holding(&self, volume: VolumeIndex, extent: Extent) -> impl Iterator<Item = u64> {
-        let (start, end) = (extent.lba().0, extent.end().0);
-        self.active
-            .iter()
-            .filter(move |active| (active.op.is_some() || active.is_stalled) && active.overlaps(volume, start, end))
-            .filter(|active| !matches!(active.local, Local::Waiting(_)))
-            .map(|active| active.seq)
-    }
-
-    pub fn read(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex, extent: Extent) {
-        if self.may_read(cx.policy, volume, extent) || cx.planted.has(Fault::ReadThrough) {
-            return cx.out.push_back(Output::Complete { op, result: Ok(()) });
-        }
-        let waits_for = self.holding(volume, extent).collect();
-        self.reads.push(WaitingRead { op, waits_for, since: cx.now });
-        self.waits_now(cx.now);
-    }
-
-    // What hosts wait for.
-
-    /// Since when the oldest host has waited for the peer alone, at the earliest.
-    pub fn waits_since_earliest(&self) -> Option<Instant> {
-        self.waits_from
-    }
-
-    /// The same, exactly: searched for.
-    pub fn waits_since(&mut self) -> Option<Instant> {
-        let waiting = self.active.iter().filter(|active| active.op.is_some() && active.is_done_here());
-        let reads = self.reads.iter().filter(|read| self.waits_for_stalled(read));
-        self.waits_from = waiting.map(|active| active.since).chain(reads.map(|read| read.since)).min();
-        self.waits_from
-    }
-
-    /// Reads that wait for others wait no longer than those writes' own hosts do.
-    fn waits_for_stalled(&self, read: &WaitingRead) -> bool {
-        self.active.iter().any(|active| active.is_stalled && read.waits_for.contains(&active.seq))
-    }
-
-    fn waits_now(&mut self, since: Instant) {
-        self.waits_from = Some(self.waits_from.map_or(since, |from| from.min(since)));
-    }
-
-    /// Some host waits for what the peer will never say.
-    pub fn waits_in_vain(&mut self) -> bool {
-        if !self.may_wait_in_vain {
-            return false;
-        }
-        let ring = &self.ring;
-        let in_vain =
-            |active: &&Active| active.op.is_some() && ring.get(active.seq).is_some_and(|entry| !entry.for_peer);
-        self.may_wait_in_vain = self.active.iter().any(|active| in_vain(&active));
-        self.active.iter().filter(in_vain).any(Active::is_done_here)
-    }
-
-    /// Something is written there, or will be.
-    pub(super) fn is_any_active(&self, volume: VolumeIndex, start: u64, end: u64) -> bool {
-        self.active.iter().any(|active| !active.is_done_here() && active.overlaps(volume, start, end))
-    }
-
-    pub fn is_waited_for(&self) -> bool {
-        let flush =
-            |active: &Active| Some(active.seq) == self.last_flush && (!active.is_done_here() || self.is_established());
-        let waited_for = |active: &Active| active.op.is_some() || flush(active);
-        self.active.iter().any(waited_for) || !self.plain.is_empty()
-    }
-
-    /// Tell those that have waited since before `before` that it did not come about in time.
-    pub fn stall(&mut self, cx: &mut Context, before: Instant) {
-        for active in &mut self.active {
-            if active.since <= before
-                && active.is_done_here()
-                && let Some(op) = active.op.take()
-            {
-                active.is_stalled = true;
-                self.after = self.after.max(active.seq);
-                self.ring.answered(active.seq, cx.now);
-                cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
-            }
-        }
-        let reads = std::mem::take(&mut self.reads).into_iter();
-        let (late, on_time) = reads.partition(|read| read.since <= before && self.waits_for_stalled(read));
-        self.reads = on_time;
-        let late: Vec<WaitingRead> = late;
-        for read in late {
-            cx.out.push_back(Output::Complete { op: read.op, result: Err(BlockError::Stalled) });
-        }
-        self.ring.trim();
-    }
-
-    /// The peer has all there is: also what was told BUSY and went there as a resync's copy.
-    pub fn release_stalled(&mut self, cx: &mut Context) {
-        let mut at = 0;
-        while at < self.active.len() {
-            let active = &self.active[at];
-            if active.is_stalled && self.ring.get(active.seq).is_none_or(|entry| !entry.for_peer) {
-                self.finish(cx, at, Ok(()));
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// This reign is over: nobody gets GOOD from it any more. How much is still under way locally.
-    pub fn abdicate(&mut self, cx: &mut Context) -> usize {
-        let running =
-            self.active.iter().filter(|active| matches!(active.local, Local::Running)).count() + self.plain.len();
-        let waiting = self.active.drain(..).filter_map(|active| active.op);
-        let waiting = waiting.chain(self.plain.drain(..).map(|(_, op)| op));
-        let waiting: Vec<HostOp> = waiting.chain(self.reads.drain(..).map(|read| read.op)).collect();
-        for op in waiting {
-            cx.out.push_back(Output::Complete { op, result: Err(BlockError::Fenced) });
-        }
-        running
     }
 
     fn block_bytes(&self, volume: VolumeIndex) -> u32 {
