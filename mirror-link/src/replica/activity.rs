@@ -256,6 +256,10 @@ impl Replica {
             self.everything_due = None;
             self.store(Then::Nothing);
         }
+        if let Some((_, id)) = self.last_record.take_if(|(clearing, _)| *clearing == write) {
+            // Written or not: a map that says too much costs a resync, and nothing else.
+            self.store_as(true, Then::Answer(id));
+        }
         if result.is_err() {
             // Whether it is there or not: what is dirty in memory is recorded again some day.
             self.sweep_soon(now);
@@ -336,22 +340,23 @@ impl Replica {
         self.outputs.push_back(output);
     }
 
-    /// Both copies are alike, and on both media.
-    pub(super) fn clear_map(&mut self) {
+    /// Both copies are alike, and on both media. `None`: the map says so already.
+    pub(super) fn clear_map(&mut self) -> Option<MapWrite> {
         self.suspects.clear();
         let activity = &mut self.activity;
         activity.sweep = Sweep::No;
         activity.due = None;
         if activity.hot + activity.recorded == 0 {
-            return;
+            return None;
         }
         for regions in &mut activity.volumes {
             regions.hot.fill(0);
             regions.recorded.fill(0);
         }
         (activity.hot, activity.recorded) = (0, 0);
-        let (_, output) = activity.write(MapChange { clear: true, ..MapChange::default() });
+        let (write, output) = activity.write(MapChange { clear: true, ..MapChange::default() });
         self.outputs.push_back(output);
+        Some(write)
     }
 
     /// The peer gets every block: so the map says, before the record says that the map counts.

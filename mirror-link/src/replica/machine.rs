@@ -45,6 +45,10 @@ pub struct Replica {
     pub(super) crashed_owner: bool,
     /// And writes that the peer was to have as well may have gone with the cache.
     pub(super) lost_cache: bool,
+    /// It gave way for want of its cache: to be Primary again once that is made up for, if no host has gone to the peer.
+    pub(super) resumes: bool,
+    /// It took over from such a peer, and no host has come since.
+    pub(super) caretaker: bool,
     /// As replica: the copy was UpToDate in this process, so that nothing of it went with a cache.
     pub(super) stayed: bool,
     /// As the record has it.
@@ -68,6 +72,8 @@ pub struct Replica {
     /// The peer, in this session; for people.
     pub(super) is_slow: bool,
     pub(super) pending: Option<Pending>,
+    /// The last of the process, and whose command it answers: once the map is cleared.
+    pub(super) last_record: Option<(MapWrite, CommandId)>,
     /// The process was told to end. Its last record may say that all is with the peer: hosts are never served again, whatever
     /// becomes of that record.
     pub(super) ends: bool,
@@ -180,6 +186,8 @@ impl Replica {
             counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
             crashed_owner: !record.clean,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
+            resumes: false,
+            caretaker: false,
             stayed: false,
             peer_outdated: record.peer_outdated,
             standing: None,
@@ -195,6 +203,7 @@ impl Replica {
             paused: false,
             is_slow: false,
             pending: None,
+            last_record: None,
             ends: false,
             ascends_from: None,
             stores: VecDeque::new(),
@@ -227,7 +236,10 @@ impl Replica {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Submit { op, change } => match self.serving() {
-                true => self.submit(now, op, change),
+                true => {
+                    self.caretaker = false;
+                    self.submit(now, op, change);
+                }
                 false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
             },
             Input::Read { op, volume, extent } => match self.serving() {
@@ -469,6 +481,7 @@ impl Replica {
             self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
         }
         self.with_owner(now, |owner, cx| owner.release_stalled(cx));
+        self.hand_back(now);
         if std::mem::take(&mut self.peer_outdated) {
             self.store(Then::Nothing);
         }

@@ -329,6 +329,7 @@ impl Replica {
     fn be_target(&mut self, now: Instant) {
         self.wait_until = None;
         if self.role == Role::Primary {
+            self.resumes = self.lost_cache && self.owner.is_none();
             self.give_way_to_newer(now);
             self.set_disk(DiskState::Outdated);
             self.store(Then::Nothing);
@@ -368,6 +369,9 @@ impl Replica {
             && self.generation != Generation::NONE
         {
             self.set_disk(DiskState::UpToDate);
+        }
+        if newer.is_none() && self.disk == DiskState::UpToDate {
+            self.resume(now);
         }
     }
 

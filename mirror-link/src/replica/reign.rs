@@ -230,6 +230,28 @@ impl Replica {
 
     /// The owner came back without its cache, and gave way: what it may lack of what was acknowledged is here.
     pub(super) fn take_over(&mut self, now: Instant) {
+        self.caretaker = true;
+        self.promote_by_itself(now);
+    }
+
+    /// The peer has what it lacked. Hosts that know one path only still wait for it.
+    pub(super) fn hand_back(&mut self, now: Instant) {
+        if self.caretaker && self.pending.is_none() && self.owner.is_some() {
+            self.caretaker = false;
+            let deadline = now + self.policy.max_stall.max(PATIENCE);
+            self.pending = Some(Pending::new(None, What::Demoting { force: false }, deadline));
+            self.show();
+        }
+    }
+
+    /// It is whole again, and the peer has given the hosts back.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if self.pending.is_none() && std::mem::take(&mut self.resumes) {
+            self.promote_by_itself(now);
+        }
+    }
+
+    fn promote_by_itself(&mut self, now: Instant) {
         let what = What::Promoting { force: false, since: now, flush: Flush::Due };
         self.pending = Some(Pending::new(None, what, now + PROMOTION_PATIENCE));
     }
@@ -304,7 +326,7 @@ impl Replica {
     fn reign(&mut self, now: Instant) {
         self.run = self.run.wrapping_add(1);
         self.ascends_from = None;
-        (self.crashed_owner, self.lost_cache, self.stayed) = (false, false, false);
+        (self.crashed_owner, self.lost_cache, self.stayed, self.resumes) = (false, false, false, false);
         self.forget_spills();
         self.alike_from = None;
         let clean = DirtyMap::new(&self.config.volumes, self.config.map.piece_bytes);
@@ -371,6 +393,7 @@ impl Replica {
         self.owner = None;
         self.ascends_from = None;
         self.held_back = None;
+        self.caretaker = false;
         self.role = Role::Secondary;
         self.run = self.run.wrapping_add(1);
         self.receiver = Receiver::new(self.config.queue);
@@ -454,11 +477,11 @@ impl Replica {
     fn finish_end(&mut self, now: Instant) {
         let Some(Pending { id: Some(id), .. }) = self.pending.take() else { return };
         let clean = self.is_all_with_the_peer() && self.owner.as_ref().is_some_and(|owner| !owner.is_unflushed);
-        if clean {
-            self.clear_map();
-        }
         self.pending = Some(Pending::new(Some(id), What::Recording, now + PATIENCE));
-        self.store_as(clean, Then::Answer(id));
+        self.last_record = if clean { self.clear_map().map(|clearing| (clearing, id)) } else { None };
+        if self.last_record.is_none() {
+            self.store_as(clean, Then::Answer(id));
+        }
     }
 
     fn is_all_with_the_peer(&self) -> bool {
@@ -560,6 +583,7 @@ impl Replica {
     }
 
     fn give_up(&mut self, refusal: Refusal) {
+        (self.last_record, self.caretaker) = (None, false);
         if let Some(Pending { id: Some(id), .. }) = self.pending.take() {
             self.refuse(id, refusal);
         }
