@@ -37,6 +37,13 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
              (`lunmirrorctl peers` shows its last error); only if its copy is to be given up: end it there, then lunmirrorctl \
              promote {group} --force here"
         ),
+        Event::TakesOver => tracing::warn!(
+            %group, %peer,
+            "taking over: the peer was Primary, and its machine went down with writes that it had acknowledged in its cache; they              are here. It is Primary again once it has them, unless hosts come here meanwhile"
+        ),
+        Event::HandsBack => {
+            tracing::info!(%group, %peer, "handing back: the peer has what its cache had lost, and no host has come here");
+        }
         Event::Held => tracing::warn!(
             %group, %peer,
             "writes are held, as `on_link_loss: hold` says: the peer does not answer, and hosts will be told BUSY. To go on \

@@ -18,6 +18,7 @@ use super::io::{HostChange, HostOp, LocalAction, Map, MapChange, MapWrite, Outpu
 use super::machine::{Replica, Then};
 use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
+use super::status::MapStatus;
 use crate::block::BlockError;
 use crate::config::VolumeSpec;
 use crate::extent::Extent;
@@ -101,6 +102,10 @@ impl Activity {
                 }
             }
         }
+    }
+
+    pub fn told(&self) -> MapStatus {
+        MapStatus { hot_regions: self.hot, dirty_regions: self.recorded }
     }
 
     pub fn is_waited_for(&self) -> bool {
@@ -282,6 +287,12 @@ impl Replica {
         self.outputs.extend(waiting.map(|(op, _)| Output::Complete { op, result: Err(error) }));
     }
 
+    /// The peer has all it lacked, and a moment later on its medium: the map says so before long.
+    pub(super) fn sweep_after_resync(&mut self, now: Instant) {
+        let due = now + SWEEP_AFTER_RESYNC;
+        self.activity.due = Some(self.activity.due.map_or(due, |former| former.min(due)));
+    }
+
     fn sweep_soon(&mut self, now: Instant) {
         let activity = &mut self.activity;
         let due = now + if activity.hot > activity.hot_max { SWEEP_SOON } else { SWEEP_EVERY };
@@ -447,6 +458,8 @@ fn ones(bits: &[u64]) -> impl Iterator<Item = u64> {
 
 /// Between two sweeps, and so how long a region stays hot without being written.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A receiver flushes within a second.
+const SWEEP_AFTER_RESYNC: Duration = Duration::from_millis(1500);
 /// Where more are hot than should be.
 const SWEEP_SOON: Duration = Duration::from_millis(50);
 /// Regions taken up by one sweep for being idle, or for being clean.

@@ -399,6 +399,10 @@ pub enum Event {
     Degraded {
         generation: Generation,
     },
+    /// It becomes Primary for a peer that lost its cache with its machine.
+    TakesOver,
+    /// That peer is whole again, and no host has come here: it is to be Primary again.
+    HandsBack,
     /// Writes are held, as `on_link_loss` says.
     Held,
     /// A Primary that started does not serve: the peer may.

@@ -466,7 +466,8 @@ impl Replica {
         if !owner.is_established() || self.degrading == Degrading::Recording {
             return;
         }
-        let first = self.dirty_since != Some(self.generation) || self.peer_outdated || owner.alone;
+        let is_recorded = self.dirty_since == Some(self.generation) && !self.peer_outdated;
+        let first = !is_recorded || owner.alone;
         // It said so of itself before it had what was under way.
         let is_shown = matches!(self.meeting.peer_disk, Some(DiskState::UpToDate | DiskState::Failed));
         if !first && owner.resync.is_none() && is_shown {
@@ -482,7 +483,9 @@ impl Replica {
         }
         self.with_owner(now, |owner, cx| owner.release_stalled(cx));
         self.hand_back(now);
-        if std::mem::take(&mut self.peer_outdated) {
+        self.sweep_after_resync(now);
+        self.peer_outdated = false;
+        if !is_recorded {
             self.store(Then::Nothing);
         }
     }

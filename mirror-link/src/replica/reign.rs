@@ -231,6 +231,7 @@ impl Replica {
     /// The owner came back without its cache, and gave way: what it may lack of what was acknowledged is here.
     pub(super) fn take_over(&mut self, now: Instant) {
         self.caretaker = true;
+        self.outputs.push_back(Output::Event(Event::TakesOver));
         self.promote_by_itself(now);
     }
 
@@ -238,6 +239,7 @@ impl Replica {
     pub(super) fn hand_back(&mut self, now: Instant) {
         if self.caretaker && self.pending.is_none() && self.owner.is_some() {
             self.caretaker = false;
+            self.outputs.push_back(Output::Event(Event::HandsBack));
             let deadline = now + self.policy.max_stall.max(PATIENCE);
             self.pending = Some(Pending::new(None, What::Demoting { force: false }, deadline));
             self.show();

@@ -45,6 +45,17 @@ pub struct GroupStatus {
     pub volume_rpo: Option<Vec<VolumeRpo>>,
     pub queue: QueueStatus,
     pub resync: Option<ResyncStatus>,
+    /// What a crash of this node would leave to be sent again.
+    pub map: MapStatus,
+}
+
+/// What the map on disk says. A region is 64 pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapStatus {
+    /// That hosts write to.
+    pub hot_regions: u64,
+    /// With blocks that the peer lacks; those that it has lacked count until they are written anew, seconds later.
+    pub dirty_regions: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +150,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         volume_rpo: None,
         queue: QueueStatus::default(),
         resync: None,
+        map: replica.activity.told(),
     };
     match (&replica.owner, &replica.position) {
         (Some(owner), _) => owner.tell(&mut status, replica.policy, now),

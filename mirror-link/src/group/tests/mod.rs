@@ -8,6 +8,7 @@ pub mod recorder;
 
 mod alone;
 mod apart;
+mod crashed;
 mod faulty;
 mod joined;
 mod keeping;
