@@ -7,4 +7,6 @@ pub use mirror_link::replica::io::{Command, Done, Refusal, Standing};
 pub use mirror_link::replica::status::{
     Decision, GroupStatus, HeldBack, LinkState, QueueStatus, ResyncStatus, Rpo, VolumeRpo,
 };
+/// What lies in a state_dir of groups' files.
+pub use mirror_link::store::dump;
 pub use mirror_link::wire::message::{DiskState, Role};

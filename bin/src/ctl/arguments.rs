@@ -62,6 +62,10 @@ pub enum Action {
     /// What the two nodes of a pair know each other by
     #[command(subcommand)]
     Secret(SecretAction),
+
+    /// What a node keeps of its mirrors on disk; needs no running target
+    #[command(subcommand)]
+    Metadata(MetadataAction),
 }
 
 /// What changes something.
@@ -133,6 +137,26 @@ pub enum SecretAction {
     New {
         /// For `secret_file` of the peer; the peer needs a copy of it
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MetadataAction {
+    /// Dump records and maps as they lie in the state_dir: whose copy it is, and where the copies may differ
+    ///
+    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then.
+    Show {
+        /// A group; a volume that names none is a group of its own name [default: all]
+        #[arg(value_name = "GROUP")]
+        group: Option<String>,
+
+        /// The target's state_dir [default: that of FILE]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "socket"])]
+        state_dir: Option<PathBuf>,
+
+        /// Also list where hot regions and dirty blocks are
+        #[arg(long)]
+        regions: bool,
     },
 }
 

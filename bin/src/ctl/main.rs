@@ -1,6 +1,7 @@
 //! `lunmirrorctl`: asks a running `lunmirror-target` over its admin socket, and tells it what to do.
 
 mod arguments;
+mod metadata;
 mod secret;
 mod show;
 mod table;
@@ -21,8 +22,9 @@ use lunmirror::api::{DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, No
 use lunmirror::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use target_core::mirror::dump;
 
-use arguments::{Action, Arguments, Order, Place, SecretAction};
+use arguments::{Action, Arguments, MetadataAction, Order, Place, SecretAction};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&Failure::new(error.to_string(), "try again"), EXIT_FAILED, arguments.json),
     };
     match runtime.block_on(run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err((failure, status)) => fail(&failure, status, arguments.json),
     }
 }
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
 /// What went wrong, and the exit status that says so.
 type Ended = (Failure, u8);
 
-async fn run(arguments: &Arguments) -> Result<(), Ended> {
+async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
     let json = arguments.json;
     let client = || Ok::<_, Ended>(Client::new(socket(&arguments.place)?));
     match &arguments.action {
@@ -56,8 +58,12 @@ async fn run(arguments: &Arguments) -> Result<(), Ended> {
             show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
         }
         Action::Order(order) => obey(&client()?, order, json).await,
-        Action::Secret(SecretAction::New { file }) => return new_secret(file, json),
+        Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
+        Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
+            return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);
+        }
     }
+    .map(|()| ExitCode::SUCCESS)
     .map_err(ended)
 }
 
@@ -114,19 +120,53 @@ fn new_secret(file: &Path, json: bool) -> Result<(), Ended> {
     Ok(())
 }
 
+/// What is damaged is told after what could be read.
+fn show_metadata(state_dir: &Path, group: Option<&str>, regions: bool, json: bool) -> Result<ExitCode, Ended> {
+    let groups = match group {
+        Some(group) => dump::one(state_dir, group, regions).map(|group| vec![group]),
+        None => dump::all(state_dir, regions),
+    };
+    let groups = groups.map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
+    match json {
+        true => say_json(&groups),
+        false => say(&metadata::show(state_dir, &groups)),
+    }
+    let faults: Vec<_> = groups.into_iter().flat_map(|group| group.faults).collect();
+    if faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for fault in faults.into_iter().filter(|_| !json) {
+        drop(writeln!(io::stderr(), "{}", Failure::new(fault.error, fault.remedy)));
+    }
+    Ok(ExitCode::from(EXIT_FAILED))
+}
+
+fn place_of_state(state_dir: &Option<PathBuf>, place: &Place) -> Result<PathBuf, Ended> {
+    match (state_dir, &place.config) {
+        (Some(directory), _) => Ok(directory.clone()),
+        (None, Some(file)) => config::state_dir(file).map_err(|fault| in_file(file, fault)),
+        (None, None) => {
+            let remedy = "name it with --state-dir DIR, or the target's file with -c target.yaml";
+            Err((Failure::new("it is not known where the target's state_dir is", remedy), EXIT_USAGE))
+        }
+    }
+}
+
 fn socket(place: &Place) -> Result<PathBuf, Ended> {
     if let Some(socket) = &place.socket {
         return Ok(socket.clone());
     }
     match &place.config {
-        Some(file) => config::admin_socket(file).map_err(|fault| {
-            // As the target itself would say it, without the remedy.
-            let told = fault.to_string();
-            let fault_line = told.lines().next().unwrap_or_default();
-            (Failure::new(format!("{}:{fault_line}", file.display()), fault.remedy), EXIT_USAGE)
-        }),
+        Some(file) => config::admin_socket(file).map_err(|fault| in_file(file, fault)),
         None => Ok(PathBuf::from(DEFAULT_SOCKET)),
     }
+}
+
+fn in_file(file: &Path, fault: config::Fault) -> Ended {
+    // As the target itself would say it, without the remedy.
+    let told = fault.to_string();
+    let fault_line = told.lines().next().unwrap_or_default();
+    (Failure::new(format!("{}:{fault_line}", file.display()), fault.remedy), EXIT_USAGE)
 }
 
 /// A name as a part of a path.

@@ -159,9 +159,9 @@ fn dump(group: String, path: PathBuf, runs: bool) -> GroupDump {
     let mut faults = Vec::new();
     let record = record::load(&path.join(RECORD)).unwrap_or_else(|error| note(&mut faults, fault(error)));
     let former = record::load(&path.join(FORMER)).unwrap_or_else(|error| note(&mut faults, fault(error)));
-    let file = path.join("map");
-    let mut map = read_map(&file, runs).unwrap_or_else(|fault| note(&mut faults, fault));
-    if let Some(map) = &mut map {
+    let file = path.join(map::MAP);
+    let mut found = read_map(&file, runs).unwrap_or_else(|fault| note(&mut faults, fault));
+    if let Some(map) = &mut found {
         let copies = record.as_ref().and_then(|kept| kept.copies.as_deref());
         if let Some(copies) = copies.filter(|copies| copies.len() == map.volumes.len()) {
             map.volumes.iter_mut().zip(copies).for_each(|(volume, copy)| volume.name = Some(copy.name.clone()));
@@ -173,7 +173,7 @@ fn dump(group: String, path: PathBuf, runs: bool) -> GroupDump {
             faults.push(Fault { error, remedy: remedy.into() });
         }
     }
-    GroupDump { group, path, record, former, map, faults }
+    GroupDump { group, path, record, former, map: found, faults }
 }
 
 fn note<T>(faults: &mut Vec<Fault>, fault: Fault) -> Option<T> {

@@ -79,6 +79,9 @@ pub struct Found {
     pub lost_pages: u64,
 }
 
+/// In its group's directory.
+pub(super) const MAP: &str = "map";
+
 pub(super) const PAGE: usize = 4096;
 pub(super) const WORDS: usize = 500;
 pub(super) const WORDS_AT: usize = 48;
@@ -278,7 +281,7 @@ pub fn as_change(map: &Map) -> MapChange {
 }
 
 fn path(place: &Place) -> PathBuf {
-    place.path().join("map")
+    place.path().join(MAP)
 }
 
 fn regions(volume: &VolumeSpec, piece_bytes: u64) -> u64 {
