@@ -59,6 +59,18 @@ pub enum Action {
     #[command(flatten)]
     Order(Order),
 
+    /// End a split brain: choose whose copy is kept
+    ///
+    /// To be run on the node whose copy is NOT kept: it becomes Secondary, and what hosts wrote there since the two parted
+    /// is overwritten. On the node that is kept it says what to run on the other.
+    Resolve {
+        #[command(flatten)]
+        named: Named,
+        /// Whose copy hosts go on with: this node's name, or the peer's
+        #[arg(long, value_name = "NODE")]
+        keep: String,
+    },
+
     /// What the two nodes of a pair know each other by
     #[command(subcommand)]
     Secret(SecretAction),
@@ -242,7 +254,8 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration file, 3 the target cannot be reached
 
 After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
-To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME";
+To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME
+Out of a split brain, on the node whose copy is not kept:    lunmirrorctl resolve VOLUME --keep OTHER-NODE";
 
 #[cfg(test)]
 mod tests {

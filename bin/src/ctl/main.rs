@@ -2,6 +2,7 @@
 
 mod arguments;
 mod metadata;
+mod resolve;
 mod secret;
 mod show;
 mod table;
@@ -18,13 +19,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lunmirror::api::client::{Client, ClientError};
-use lunmirror::api::{DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus};
+use lunmirror::api::{
+    Command, DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus,
+};
 use lunmirror::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use target_core::mirror::dump;
 
-use arguments::{Action, Arguments, MetadataAction, Order, Place, SecretAction};
+use arguments::{Action, Arguments, MetadataAction, Named, Order, Place, SecretAction};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -58,6 +61,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
             show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
         }
         Action::Order(order) => obey(&client()?, order, json).await,
+        Action::Resolve { named, keep } => {
+            return settle(&client()?, named, keep, json).await.map(|()| ExitCode::SUCCESS);
+        }
         Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
         Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
             return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);
@@ -107,6 +113,32 @@ async fn obey(client: &Client, order: &Order, json: bool) -> Result<(), ClientEr
     let node = client.get::<NodeStatus>("/v1/status").await;
     if let (Ok(group), Ok(node)) = (group, node) {
         say(&format!("{}\n", show::outcome(&node.about.node, &group)));
+    }
+    Ok(())
+}
+
+/// What is lost is told before it is.
+async fn settle(client: &Client, named: &Named, keep: &str, json: bool) -> Result<(), Ended> {
+    let path = format!("/v1/groups/{}", segment(&named.name));
+    let group: GroupReport = client.get(&path).await.map_err(ended)?;
+    let node: NodeStatus = client.get("/v1/status").await.map_err(ended)?;
+    let resolution = resolve::resolve(&node.about.node, &group, keep)?;
+    if !json {
+        say(&format!("{}\n", resolution.text));
+    }
+    let mut done = None;
+    if resolution.gives_way {
+        let answer: Done = client.post(&format!("{path}/command"), &Command::GiveWay).await.map_err(ended)?;
+        if !json {
+            answer.remarks.iter().for_each(|remark| say(&format!("{remark}\n")));
+            if let Ok(group) = client.get::<GroupReport>(&path).await {
+                say(&format!("{}\n", show::outcome(&node.about.node, &group)));
+            }
+        }
+        done = Some(answer);
+    }
+    if json {
+        say_json(&resolve::Told { resolution, remarks: done.map(|done| done.remarks) });
     }
     Ok(())
 }

@@ -25,5 +25,6 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+pub mod what_if;
 
 pub use machine::Replica;

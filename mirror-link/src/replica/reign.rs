@@ -91,9 +91,15 @@ impl Replica {
             replica.answer(id, Ok(Vec::new()));
         };
         match command {
-            Command::Promote { .. } | Command::Demote { .. } if self.ends => self.refuse(id, process_ends()),
+            Command::Promote { .. } | Command::Demote { .. } | Command::GiveWay if self.ends => {
+                self.refuse(id, process_ends())
+            }
             Command::Promote { force } => self.promote(now, id, force),
             Command::Demote { force } => self.demote(now, id, force),
+            Command::GiveWay if self.meeting.is_split() => self.demote(now, id, true),
+            Command::GiveWay => {
+                self.refuse(id, Refusal::Other("there is no split brain: no copy has to give way".into()))
+            }
             // A crash is mended by what the record says: nothing weaker is acknowledged under.
             Command::Mode(Mode::Async) if self.owner.is_some() && self.policy.mode != Mode::Async => {
                 self.mode_to_record = Some(Mode::Async);
@@ -184,6 +190,21 @@ impl Replica {
         let what = What::Promoting { force, since: now, flush: Flush::Due };
         let pending = Pending::new(Some(id), what, dead_at.unwrap_or(now) + PROMOTION_PATIENCE);
         self.pending = Some(Pending { remarks, look_at: dead_at, ..pending });
+    }
+
+    /// Whether and why a promotion without force would be refused now; for people.
+    pub(super) fn would_refuse(&self, now: Instant) -> Option<Refusal> {
+        if self.ends {
+            return Some(process_ends());
+        }
+        if self.pending.is_some() {
+            return Some(Refusal::Busy);
+        }
+        match self.role {
+            Role::Primary => self.refuse_beside_rival(now),
+            Role::Secondary => self.may_ascend(now, false),
+        }
+        .err()
     }
 
     /// Everything that could be applied is: what can't be is given up.
