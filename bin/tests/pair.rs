@@ -148,6 +148,11 @@ fn an_operator_ends_a_split_brain() {
     let (a, b) = (pair.start("a"), pair.start("b"));
     pair.wait("a", "primary", "up-to-date", "established");
     pair.wait("b", "secondary", "up-to-date", "established");
+    let text_of = |node, event| pair.obeys(node, &["explain", "disk", "--what-if", event]);
+    let cut = text_of("a", "cut");
+    assert!(cut.contains("at most max_stall") || cut.contains("mode async waits for nobody"), "{cut}");
+    assert!(text_of("b", "promote").starts_with("It would be refused: a is Primary and reachable"));
+    assert!(text_of("b", "rejoin").contains("of the table: a is the source"));
     let refused = pair.ctl("a", &["resolve", "disk", "--keep", "b"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(text(&refused.stderr).starts_with("there is no split brain of disks: the link to b is established\n"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lunmirror::api::{self, Command};
+use lunmirror::api::{self, Command, WhatIf};
 use target_core::target::config::{Mode, OnLinkLoss};
 
 /// Shows how a running lunmirror-target and its mirrors stand, and tells it what to do.
@@ -54,7 +54,13 @@ pub enum Action {
     Volumes,
 
     /// Why a volume's mirror stands as it does, and what can be done
-    Explain(Named),
+    Explain {
+        #[command(flatten)]
+        named: Named,
+        /// What would happen instead; nothing does
+        #[arg(long, value_name = "EVENT", value_enum)]
+        what_if: Option<WhatIfWord>,
+    },
 
     #[command(flatten)]
     Order(Order),
@@ -190,6 +196,26 @@ pub enum PolicyWord {
     Hold,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhatIfWord {
+    /// The line to the peer is cut
+    Cut,
+    /// This node is promoted, without force
+    Promote,
+    /// The two nodes meet again: who would be the source, and by which row of the table
+    Rejoin,
+}
+
+impl From<WhatIfWord> for WhatIf {
+    fn from(word: WhatIfWord) -> WhatIf {
+        match word {
+            WhatIfWord::Cut => WhatIf::Cut,
+            WhatIfWord::Promote => WhatIf::Promote,
+            WhatIfWord::Rejoin => WhatIf::Rejoin,
+        }
+    }
+}
+
 impl Order {
     pub fn verb(&self) -> &'static str {
         match self {
@@ -311,6 +337,10 @@ mod tests {
         for line in ["", "mode db synch", "mode db", "promote", "max-stall db 5", "max-stall db 1ms", "secret new"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+        for line in ["explain db --what-if fire", "resolve db", "metadata show --state-dir x -c y.yaml"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+        assert!(parse("metadata show db --regions --state-dir x").is_ok() && parse("resolve db --keep a").is_ok());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
     }
 }

@@ -19,8 +19,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lunmirror::api::client::{Client, ClientError};
+use lunmirror::api::shown::word;
 use lunmirror::api::{
-    Command, DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus,
+    Command, DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus, WhatIf,
 };
 use lunmirror::config;
 use serde::Serialize;
@@ -56,8 +57,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
         // With the mirrors in the table, which only the whole status has.
         Action::Volumes if !json => show(&client()?, "/v1/status", json, show::volumes).await,
         Action::Volumes => show(&client()?, "/v1/volumes", json, |_: &Vec<VolumeStatus>| String::new()).await,
-        Action::Explain(named) => {
-            let path = format!("/v1/groups/{}/explain", segment(&named.name));
+        Action::Explain { named, what_if } => {
+            let asked = what_if.map(|what| format!("?what-if={}", word(WhatIf::from(what)))).unwrap_or_default();
+            let path = format!("/v1/groups/{}/explain{asked}", segment(&named.name));
             show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
         }
         Action::Order(order) => obey(&client()?, order, json).await,
