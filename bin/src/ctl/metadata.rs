@@ -241,7 +241,7 @@ dbs: /s/mirror/dbs
     fn what_is_not_there_is_said() {
         let nothing = GroupDump { record: None, map: None, ..found() };
         let expected = "dbs: /s/mirror/dbs\n  there is no record\n\n  there is no map\n";
-        assert_eq!(show(Path::new("/s"), &[nothing.clone()]), expected);
+        assert_eq!(show(Path::new("/s"), std::slice::from_ref(&nothing)), expected);
         let fault = |error: &str| Fault { error: error.into(), remedy: "x".into() };
         let faults = vec![fault("/s/mirror/dbs/record.json: damaged"), fault("/s/mirror/dbs/map: its head is damaged")];
         let expected = "dbs: /s/mirror/dbs\n  the record can't be read\n\n  the map can't be read\n";

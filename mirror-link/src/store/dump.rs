@@ -486,7 +486,7 @@ mod tests {
             (&found.record.as_ref().unwrap().record, &found.former, &found.faults[..]),
             (&record(), &None, &[][..])
         );
-        assert_eq!(all(state_dir.path(), true).unwrap(), [found.clone()]);
+        assert_eq!(all(state_dir.path(), true).unwrap(), std::slice::from_ref(&found));
         let map = found.map.unwrap();
         assert_eq!((map.piece_bytes, map.pages, map.lost_pages, map.damaged.len()), (64 << 10, 1 + 5 + 1 + 1, 0, 0));
         let piece = 64 << 10;
