@@ -8,10 +8,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::claim::may_promote;
 use super::dirty::DirtyMap;
 use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Refusal, StoreFailed};
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
-use super::meeting::Meeting;
 use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
 use super::receiver::Receiver;
@@ -190,21 +190,6 @@ impl Replica {
         let what = What::Promoting { force, since: now, flush: Flush::Due };
         let pending = Pending::new(Some(id), what, dead_at.unwrap_or(now) + PROMOTION_PATIENCE);
         self.pending = Some(Pending { remarks, look_at: dead_at, ..pending });
-    }
-
-    /// Whether and why a promotion without force would be refused now; for people.
-    pub(super) fn would_refuse(&self, now: Instant) -> Option<Refusal> {
-        if self.ends {
-            return Some(process_ends());
-        }
-        if self.pending.is_some() {
-            return Some(Refusal::Busy);
-        }
-        match self.role {
-            Role::Primary => self.refuse_beside_rival(now),
-            Role::Secondary => self.may_ascend(now, false),
-        }
-        .err()
     }
 
     /// Everything that could be applied is: what can't be is given up.
@@ -573,7 +558,7 @@ impl Replica {
         }
     }
 
-    fn may_ascend(&self, now: Instant, force: bool) -> Result<(), Refusal> {
+    pub(super) fn may_ascend(&self, now: Instant, force: bool) -> Result<(), Refusal> {
         may_promote(self.disk, &self.meeting, force)?;
         if force { Ok(()) } else { self.refuse_beside_rival(now) }
     }
@@ -658,29 +643,8 @@ impl Replica {
     }
 }
 
-fn process_ends() -> Refusal {
+pub(super) fn process_ends() -> Refusal {
     Refusal::Other("the process ends".into())
-}
-
-fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Refusal> {
-    if meeting.is_up() {
-        match meeting.theirs() {
-            Some(theirs) if theirs.role == Role::Primary => return Err(Refusal::PeerIsPrimary(theirs.node.clone())),
-            Some(_) => (),
-            None => return Err(Refusal::Other("the nodes are just meeting: try again in a moment".into())),
-        }
-    }
-    match disk {
-        DiskState::UpToDate | DiskState::Consistent => Ok(()),
-        _ if force => Ok(()),
-        DiskState::Outdated => {
-            Err(Refusal::Disk(disk, "the other copy has writes that were acknowledged and that this one lacks".into()))
-        }
-        DiskState::Inconsistent => {
-            Err(Refusal::Disk(disk, "a resync is due or was under way: its blocks are not of one time".into()))
-        }
-        DiskState::Failed => Err(Refusal::Disk(disk, "its device failed: repair it and let it resync".into())),
-    }
 }
 
 /// How long a command may take.

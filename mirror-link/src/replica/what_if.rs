@@ -1,12 +1,14 @@
 //! What would happen to a group, told before it does. Pure: it looks at how things stand, and changes nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::io::{Refusal, Standing};
+use super::machine::Replica;
 use super::meeting::describe;
 use super::reconcile::{Missing, Side, Verdict, reconcile};
+use super::reign::process_ends;
 use super::status::{GroupStatus, LinkState};
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::{Generation, NodeName};
@@ -288,6 +290,23 @@ impl View {
             )),
             Verdict::NoOwner { .. } | Verdict::Refuse(_) => None,
         }
+    }
+}
+
+impl Replica {
+    /// Whether and why a promotion without force would be refused now; for people.
+    pub(super) fn would_refuse(&self, now: Instant) -> Option<Refusal> {
+        if self.ends {
+            return Some(process_ends());
+        }
+        if self.pending.is_some() {
+            return Some(Refusal::Busy);
+        }
+        match self.role {
+            Role::Primary => self.refuse_beside_rival(now),
+            Role::Secondary => self.may_ascend(now, false),
+        }
+        .err()
     }
 }
 
