@@ -151,6 +151,29 @@ fn a_new_secret_overwrites_nothing() {
 }
 
 #[test]
+fn metadata_without_a_target() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ctl = |arguments: &[&str]| ctl(directory.path(), arguments);
+    let nowhere = ctl(&["metadata", "show"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(text(&nowhere.stderr).starts_with("it is not known where the target's state_dir is\n    remedy: "));
+    fs::write(directory.path().join("c.yaml"), CONFIG).expect("written");
+    let missing = ctl(&["-c", "c.yaml", "metadata", "show"]);
+    assert_eq!((missing.status.code(), text(&missing.stdout)), (Some(1), String::new()));
+    assert!(text(&missing.stderr).starts_with("state/mirror: No such file"), "{missing:?}");
+    let group = directory.path().join("state/mirror/db");
+    fs::create_dir_all(&group).expect("made");
+    let empty = ctl(&["metadata", "show", "db", "--state-dir", "state", "--json"]);
+    assert_eq!((empty.status.code(), &json(&empty)[0]["record"]), (Some(0), &Value::Null));
+    fs::write(group.join("record.json"), "{}\n{}\n").expect("written");
+    let damaged = ctl(&["-c", "c.yaml", "metadata", "show"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(text(&damaged.stdout).contains("the record can't be read\n\n  there is no map"), "{damaged:?}");
+    assert!(text(&damaged.stderr).starts_with("state/mirror/db/record.json: not a mirror's record"), "{damaged:?}");
+    assert!(text(&damaged.stderr).contains("\n    remedy: restore it from a backup"), "{damaged:?}");
+}
+
+#[test]
 fn who_has_read_enough_is_no_failure() {
     let served = Served::start();
     let mut command = Command::new("sh");

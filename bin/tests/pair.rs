@@ -141,3 +141,47 @@ fn an_operator_moves_a_volume_and_survives_the_loss_of_a_node() {
     pair.wait("a", "secondary", "up-to-date", "established");
     pair.wait("b", "primary", "up-to-date", "established");
 }
+
+#[test]
+fn an_operator_ends_a_split_brain() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start("a"), pair.start("b"));
+    pair.wait("a", "primary", "up-to-date", "established");
+    pair.wait("b", "secondary", "up-to-date", "established");
+    let text_of = |node, event| pair.obeys(node, &["explain", "disk", "--what-if", event]);
+    let cut = text_of("a", "cut");
+    assert!(cut.contains("at most max_stall") || cut.contains("mode async waits for nobody"), "{cut}");
+    assert!(text_of("b", "promote").starts_with("It would be refused: a is Primary and reachable"));
+    assert!(text_of("b", "rejoin").contains("of the table: a is the source"));
+    let refused = pair.ctl("a", &["resolve", "disk", "--keep", "b"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(text(&refused.stderr).starts_with("there is no split brain of disks: the link to b is established\n"));
+    let refused = pair.ctl("a", &["resolve", "disk", "--keep", "c"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+
+    // Each goes alone while the other is away.
+    drop(a);
+    pair.wait("b", "secondary", "consistent", "down");
+    pair.obeys("b", &["promote", "disk"]);
+    drop(b);
+    let a = pair.start("a");
+    pair.obeys("a", &["promote", "disk"]);
+    let record = pair.ctl("a", &["metadata", "show", "disks", "--json"]);
+    assert_eq!(json(&record)[0]["record"]["peer_outdated"], true, "beside a target at work: {record:?}");
+    let _b = pair.start("b");
+    pair.wait("a", "primary", "up-to-date", "refused");
+    pair.wait("b", "primary", "up-to-date", "refused");
+    assert!(pair.obeys("b", &["explain", "disk"]).contains("here: lunmirrorctl resolve disks --keep a."));
+
+    let kept = pair.obeys("a", &["resolve", "disk", "--keep", "a"]);
+    assert!(kept.starts_with("a is kept") && kept.contains("On b,"), "{kept}");
+    pair.wait("a", "primary", "up-to-date", "refused");
+    let gives_way = pair.obeys("b", &["resolve", "disk", "--keep", "a"]);
+    assert!(gives_way.starts_with("a is kept. What hosts wrote on b "), "{gives_way}");
+    pair.wait("b", "secondary", "up-to-date", "established");
+    pair.wait("a", "primary", "up-to-date", "established");
+    drop(a);
+    let offline = pair.ctl("a", &["metadata", "show"]);
+    assert_eq!(offline.status.code(), Some(0), "{offline:?}");
+    assert!(text(&offline.stdout).contains("\n  disk    4 MiB  1 "), "{offline:?}");
+}

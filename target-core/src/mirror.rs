@@ -7,4 +7,7 @@ pub use mirror_link::replica::io::{Command, Done, Refusal, Standing};
 pub use mirror_link::replica::status::{
     Decision, GroupStatus, HeldBack, LinkState, QueueStatus, ResyncStatus, Rpo, VolumeRpo,
 };
+pub use mirror_link::replica::what_if::WhatIf;
+/// What lies in a state_dir of groups' files.
+pub use mirror_link::store::dump;
 pub use mirror_link::wire::message::{DiskState, Role};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lunmirror::api::{About, Command, GroupReport, LunStatus, PeerStatus, VolumeStatus};
+use lunmirror::api::{About, Command, GroupReport, LunStatus, PeerStatus, VolumeStatus, WhatIf};
 use target_core::Daemon;
 use target_core::mirror::Group;
 use target_core::target::catalog::{Catalog, Volume};
@@ -44,6 +44,10 @@ impl Target for Served {
     fn volumes(&self) -> Vec<VolumeStatus> {
         let catalog = self.daemon.catalog();
         catalog.volumes().map(|volume| volume_status(&catalog, volume)).collect()
+    }
+
+    fn what_if(&self, group: &str, what: WhatIf) -> Option<Vec<String>> {
+        Some(self.daemon.groups().get(group)?.what_if(what))
     }
 
     fn command(&self, group: &str, command: Command) -> Option<Answer> {

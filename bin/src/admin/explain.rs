@@ -230,12 +230,11 @@ impl View<'_> {
                 "{peer} lives and is Primary: mend the connection; to change places, first, there: lunmirrorctl demote {name}."
             )),
             (LinkState::Paused, _) => Some(format!("To go on: lunmirrorctl resume {name}.")),
-            (LinkState::Refused, _) if status.peer_role == Some(Role::Primary) && status.role == Role::Primary => {
-                Some(format!(
-                    "Split brain: choose the copy to keep. On the other node, whose writes since are given up: \
-                     lunmirrorctl demote {name} --force."
-                ))
-            }
+            (LinkState::Refused, _) if status.split_brain => Some(format!(
+                "Split brain: choose the copy to keep; what hosts wrote on the other since the two parted is lost. To keep \
+                 {peer}'s, here: lunmirrorctl resolve {name} --keep {peer}. To keep {here}'s, on {peer}: lunmirrorctl \
+                 resolve {name} --keep {here}."
+            )),
             (LinkState::Refused, _) => {
                 Some("See the log of both nodes; nothing is sent until one of them changes.".into())
             }
@@ -462,6 +461,7 @@ When they last met, row 8 of the table decided: b has moved on; everything is se
     fn split() {
         let status = GroupStatus {
             link: LinkState::Refused,
+            split_brain: true,
             peer_role: Some(Role::Primary),
             on_link_loss: OnLinkLoss::Hold,
             decision: Some(Decision { row: 9, text: "both have moved on: split brain".into() }),
@@ -477,7 +477,8 @@ b is Primary and its copy UpToDate.
 The two nodes refuse to be a pair as they are: nothing is sent.
 on_link_loss hold: no write is acknowledged that b lacks; each waits for max_stall, 5 s, and is then answered BUSY.
 When they last met, row 9 of the table decided: both have moved on: split brain.
-Split brain: choose the copy to keep. On the other node, whose writes since are given up: lunmirrorctl demote db --force.",
+Split brain: choose the copy to keep; what hosts wrote on the other since the two parted is lost. To keep b's, here: \
+lunmirrorctl resolve db --keep b. To keep a's, on b: lunmirrorctl resolve db --keep a.",
         );
     }
 }

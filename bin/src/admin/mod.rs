@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use lunmirror::api::shown::word;
-use lunmirror::api::{About, Command, Done, GroupReport, PeerStatus, VolumeStatus};
+use lunmirror::api::{About, Command, Done, GroupReport, PeerStatus, VolumeStatus, WhatIf};
 use target_core::mirror::Refusal;
 use target_core::target::config;
 
@@ -34,6 +34,9 @@ pub trait Target: Send + Sync + 'static {
     fn groups(&self) -> Vec<GroupReport>;
 
     fn volumes(&self) -> Vec<VolumeStatus>;
+
+    /// In sentences. `None`: there is no group of that name.
+    fn what_if(&self, group: &str, what: WhatIf) -> Option<Vec<String>>;
 
     /// `None`: there is no group of that name. Under way from the call on, whether the answer is waited for or not.
     fn command(&self, group: &str, command: Command) -> Option<Answer>;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use lunmirror::api::{self, Command, DiskState, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX};
-use serde::Serialize;
+use lunmirror::api::{
+    self, Command, DiskState, Explanation, Failure, GroupReport, NodeStatus, REQUEST_BYTES_MAX, WhatIf,
+};
+use serde::{Deserialize, Serialize};
 use target_core::mirror::Refusal;
 use tokio::time::timeout;
 
@@ -54,8 +57,26 @@ async fn group(State(target): Shared, Path(name): Path<String>) -> Result<Json<G
     find(&*target, &name).map(Json)
 }
 
-async fn explained(State(target): Shared, Path(name): Path<String>) -> Result<Json<Explanation>, Refused> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Asked {
+    what_if: Option<WhatIf>,
+}
+
+async fn explained(
+    State(target): Shared,
+    Path(name): Path<String>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Explanation>, Refused> {
+    let Query(asked) = asked.map_err(|error| {
+        let failure = Failure::new(error.body_text(), "ask what-if=cut, what-if=promote or what-if=rejoin");
+        Refused(StatusCode::BAD_REQUEST, failure)
+    })?;
     let group = find(&*target, &name)?;
+    if let Some(what) = asked.what_if {
+        let text = target.what_if(&group.name, what).ok_or_else(|| no_such_group(&*target, &name))?;
+        return Ok(Json(Explanation { group: group.name, text }));
+    }
     let peer = target.peers().into_iter().find(|peer| peer.name == group.peer);
     let text = explain(&target.about().node, &group, peer.as_ref());
     Ok(Json(Explanation { group: group.name, text }))

@@ -41,6 +41,10 @@ impl Target for Fake {
         vec![testing::volume(), testing::scratch()]
     }
 
+    fn what_if(&self, group: &str, what: WhatIf) -> Option<Vec<String>> {
+        Some(vec![format!("{group} after {what:?}")])
+    }
+
     fn command(&self, group: &str, command: Command) -> Option<Answer> {
         self.told.lock().push((group.to_owned(), command));
         let answer = match self.refusal.lock().clone() {
@@ -113,6 +117,12 @@ async fn what_is_asked_is_answered() {
     let explanation: Explanation = open.client().get("/v1/groups/dbs/explain").await.expect("answered");
     assert_eq!(explanation.group, "dbs");
     assert!(explanation.text[0].contains("a is Primary of dbs"), "{explanation:?}");
+    let explanation: Explanation = open.client().get("/v1/groups/log/explain?what-if=cut").await.expect("answered");
+    assert_eq!((&*explanation.group, &*explanation.text[0]), ("dbs", "dbs after Cut"));
+    for query in ["what-if=fire", "whatif=cut"] {
+        let refused = failure(open.client().get::<Explanation>(&format!("/v1/groups/db/explain?{query}")).await);
+        assert!(refused.ends_with("remedy: ask what-if=cut, what-if=promote or what-if=rejoin"), "{refused}");
+    }
 }
 
 #[tokio::test]

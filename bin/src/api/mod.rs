@@ -7,6 +7,7 @@
 //! | GET | `/v1/volumes` | list of [`VolumeStatus`] |
 //! | GET | `/v1/groups/NAME` | [`GroupReport`] |
 //! | GET | `/v1/groups/NAME/explain` | [`Explanation`] |
+//! | GET | `/v1/groups/NAME/explain?what-if=cut`, `promote` or `rejoin` | [`Explanation`], of what would happen |
 //! | POST | `/v1/groups/NAME/command`, a [`Command`] | [`Done`], when it is done |
 //!
 //! A group goes by its own name, and by that of any of its volumes. What is not answered so is answered with a status of
@@ -23,7 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 pub use target_core::mirror::{
     Command, Decision, DiskState, Done, GroupStatus, HeldBack, LinkState, PeerStatus, Phase, ResyncStatus, Role,
-    SlotState, SlotStatus, Standing, Verdict,
+    SlotState, SlotStatus, Standing, Verdict, WhatIf,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ pub struct LunStatus {
     pub lun: u16,
 }
 
-/// Why a group stands as it does, in sentences.
+/// Why a group stands as it does, or what would become of it, in sentences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     pub group: String,

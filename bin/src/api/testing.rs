@@ -26,6 +26,7 @@ pub fn group() -> GroupReport {
             disk: DiskState::UpToDate,
             standing: Standing::Active,
             link: LinkState::Established,
+            split_brain: false,
             peer_slow: false,
             held_back: None,
             peer_role: Some(Role::Secondary),

@@ -66,6 +66,27 @@ pub fn load(file: &Path) -> Result<Loaded, ConfigErrors> {
 
 /// Where the admin socket of the target with that file is, whatever else is wrong with the file.
 pub fn admin_socket(file: &Path) -> Result<PathBuf, Fault> {
+    one_path(
+        file,
+        |raw| raw.admin.and_then(|admin| admin.socket),
+        Place::root().at("admin").at("socket"),
+        "write admin: {socket: /run/lunmirror/admin.sock}, and start it again",
+    )
+}
+
+/// Where the target with that file keeps what it remembers, whatever else is wrong with the file.
+pub fn state_dir(file: &Path) -> Result<PathBuf, Fault> {
+    let place = Place::root().at("state_dir");
+    one_path(file, |raw| raw.state_dir.filter(|path| !path.is_empty()), place, "write state_dir: /var/lib/lunmirror")
+}
+
+/// `remedy`: for a file that does not have it.
+fn one_path(
+    file: &Path,
+    find: impl FnOnce(raw::RawConfig) -> Option<String>,
+    place: Place,
+    remedy: &str,
+) -> Result<PathBuf, Fault> {
     let mut findings = Findings::default();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -74,13 +95,11 @@ pub fn admin_socket(file: &Path) -> Result<PathBuf, Fault> {
             String::new()
         }
     };
-    let raw = document::read::<raw::RawConfig>(&text, &mut findings);
-    if let Some(socket) = raw.and_then(|raw| raw.admin).and_then(|admin| admin.socket) {
-        return Ok(file.parent().unwrap_or(Path::new("")).join(socket));
+    if let Some(path) = document::read::<raw::RawConfig>(&text, &mut findings).and_then(find) {
+        return Ok(file.parent().unwrap_or(Path::new("")).join(path));
     }
     if findings.faults.is_empty() {
-        let place = Place::root().at("admin").at("socket");
-        findings.fault(&place, "is missing", "write admin: {socket: /run/lunmirror/admin.sock}, and start it again");
+        findings.fault(&place, "is missing", remedy);
     }
     document::number_lines(&text, &mut findings.faults);
     Err(findings.faults.swap_remove(0))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lunmirror::api::{self, Command};
+use lunmirror::api::{self, Command, WhatIf};
 use target_core::target::config::{Mode, OnLinkLoss};
 
 /// Shows how a running lunmirror-target and its mirrors stand, and tells it what to do.
@@ -54,14 +54,36 @@ pub enum Action {
     Volumes,
 
     /// Why a volume's mirror stands as it does, and what can be done
-    Explain(Named),
+    Explain {
+        #[command(flatten)]
+        named: Named,
+        /// What would happen instead; nothing does
+        #[arg(long, value_name = "EVENT", value_enum)]
+        what_if: Option<WhatIfWord>,
+    },
 
     #[command(flatten)]
     Order(Order),
 
+    /// End a split brain: choose whose copy is kept
+    ///
+    /// To be run on the node whose copy is NOT kept: it becomes Secondary, and what hosts wrote there since the two parted
+    /// is overwritten. On the node that is kept it says what to run on the other.
+    Resolve {
+        #[command(flatten)]
+        named: Named,
+        /// Whose copy hosts go on with: this node's name, or the peer's
+        #[arg(long, value_name = "NODE")]
+        keep: String,
+    },
+
     /// What the two nodes of a pair know each other by
     #[command(subcommand)]
     Secret(SecretAction),
+
+    /// What a node keeps of its mirrors on disk; needs no running target
+    #[command(subcommand)]
+    Metadata(MetadataAction),
 }
 
 /// What changes something.
@@ -136,6 +158,26 @@ pub enum SecretAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum MetadataAction {
+    /// Dump records and maps as they lie in the state_dir: whose copy it is, and where the copies may differ
+    ///
+    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then.
+    Show {
+        /// A group; a volume that names none is a group of its own name [default: all]
+        #[arg(value_name = "GROUP")]
+        group: Option<String>,
+
+        /// The target's state_dir [default: that of FILE]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "socket"])]
+        state_dir: Option<PathBuf>,
+
+        /// Also list where hot regions and dirty blocks are
+        #[arg(long)]
+        regions: bool,
+    },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModeWord {
     /// Written here and on the peer
@@ -152,6 +194,26 @@ pub enum PolicyWord {
     Degrade,
     /// Never acknowledge what the peer lacks: hold, then answer BUSY
     Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhatIfWord {
+    /// The line to the peer is cut
+    Cut,
+    /// This node is promoted, without force
+    Promote,
+    /// The two nodes meet again: who would be the source, and by which row of the table
+    Rejoin,
+}
+
+impl From<WhatIfWord> for WhatIf {
+    fn from(word: WhatIfWord) -> WhatIf {
+        match word {
+            WhatIfWord::Cut => WhatIf::Cut,
+            WhatIfWord::Promote => WhatIf::Promote,
+            WhatIfWord::Rejoin => WhatIf::Rejoin,
+        }
+    }
 }
 
 impl Order {
@@ -218,7 +280,8 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration file, 3 the target cannot be reached
 
 After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
-To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME";
+To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME
+Out of a split brain, on the node whose copy is not kept:    lunmirrorctl resolve VOLUME --keep OTHER-NODE";
 
 #[cfg(test)]
 mod tests {
@@ -274,6 +337,10 @@ mod tests {
         for line in ["", "mode db synch", "mode db", "promote", "max-stall db 5", "max-stall db 1ms", "secret new"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+        for line in ["explain db --what-if fire", "resolve db", "metadata show --state-dir x -c y.yaml"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+        assert!(parse("metadata show db --regions --state-dir x").is_ok() && parse("resolve db --keep a").is_ok());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
     }
 }

@@ -1,6 +1,8 @@
 //! `lunmirrorctl`: asks a running `lunmirror-target` over its admin socket, and tells it what to do.
 
 mod arguments;
+mod metadata;
+mod resolve;
 mod secret;
 mod show;
 mod table;
@@ -17,12 +19,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lunmirror::api::client::{Client, ClientError};
-use lunmirror::api::{DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus};
+use lunmirror::api::shown::word;
+use lunmirror::api::{
+    Command, DEFAULT_SOCKET, Done, Explanation, Failure, GroupReport, NodeStatus, PeerStatus, VolumeStatus, WhatIf,
+};
 use lunmirror::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use target_core::mirror::dump;
 
-use arguments::{Action, Arguments, Order, Place, SecretAction};
+use arguments::{Action, Arguments, MetadataAction, Named, Order, Place, SecretAction};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -31,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&Failure::new(error.to_string(), "try again"), EXIT_FAILED, arguments.json),
     };
     match runtime.block_on(run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err((failure, status)) => fail(&failure, status, arguments.json),
     }
 }
@@ -39,7 +45,7 @@ fn main() -> ExitCode {
 /// What went wrong, and the exit status that says so.
 type Ended = (Failure, u8);
 
-async fn run(arguments: &Arguments) -> Result<(), Ended> {
+async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
     let json = arguments.json;
     let client = || Ok::<_, Ended>(Client::new(socket(&arguments.place)?));
     match &arguments.action {
@@ -51,13 +57,21 @@ async fn run(arguments: &Arguments) -> Result<(), Ended> {
         // With the mirrors in the table, which only the whole status has.
         Action::Volumes if !json => show(&client()?, "/v1/status", json, show::volumes).await,
         Action::Volumes => show(&client()?, "/v1/volumes", json, |_: &Vec<VolumeStatus>| String::new()).await,
-        Action::Explain(named) => {
-            let path = format!("/v1/groups/{}/explain", segment(&named.name));
+        Action::Explain { named, what_if } => {
+            let asked = what_if.map(|what| format!("?what-if={}", word(WhatIf::from(what)))).unwrap_or_default();
+            let path = format!("/v1/groups/{}/explain{asked}", segment(&named.name));
             show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
         }
         Action::Order(order) => obey(&client()?, order, json).await,
-        Action::Secret(SecretAction::New { file }) => return new_secret(file, json),
+        Action::Resolve { named, keep } => {
+            return settle(&client()?, named, keep, json).await.map(|()| ExitCode::SUCCESS);
+        }
+        Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
+        Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
+            return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);
+        }
     }
+    .map(|()| ExitCode::SUCCESS)
     .map_err(ended)
 }
 
@@ -105,6 +119,32 @@ async fn obey(client: &Client, order: &Order, json: bool) -> Result<(), ClientEr
     Ok(())
 }
 
+/// What is lost is told before it is.
+async fn settle(client: &Client, named: &Named, keep: &str, json: bool) -> Result<(), Ended> {
+    let path = format!("/v1/groups/{}", segment(&named.name));
+    let group: GroupReport = client.get(&path).await.map_err(ended)?;
+    let node: NodeStatus = client.get("/v1/status").await.map_err(ended)?;
+    let resolution = resolve::resolve(&node.about.node, &group, keep)?;
+    if !json {
+        say(&format!("{}\n", resolution.text));
+    }
+    let mut done = None;
+    if resolution.gives_way {
+        let answer: Done = client.post(&format!("{path}/command"), &Command::GiveWay).await.map_err(ended)?;
+        if !json {
+            answer.remarks.iter().for_each(|remark| say(&format!("{remark}\n")));
+            if let Ok(group) = client.get::<GroupReport>(&path).await {
+                say(&format!("{}\n", show::outcome(&node.about.node, &group)));
+            }
+        }
+        done = Some(answer);
+    }
+    if json {
+        say_json(&resolve::Told { resolution, remarks: done.map(|done| done.remarks) });
+    }
+    Ok(())
+}
+
 fn new_secret(file: &Path, json: bool) -> Result<(), Ended> {
     secret::create(file).map_err(|failure| (failure, EXIT_FAILED))?;
     match json {
@@ -114,19 +154,53 @@ fn new_secret(file: &Path, json: bool) -> Result<(), Ended> {
     Ok(())
 }
 
+/// What is damaged is told after what could be read.
+fn show_metadata(state_dir: &Path, group: Option<&str>, regions: bool, json: bool) -> Result<ExitCode, Ended> {
+    let groups = match group {
+        Some(group) => dump::one(state_dir, group, regions).map(|group| vec![group]),
+        None => dump::all(state_dir, regions),
+    };
+    let groups = groups.map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
+    match json {
+        true => say_json(&groups),
+        false => say(&metadata::show(state_dir, &groups)),
+    }
+    let faults: Vec<_> = groups.into_iter().flat_map(|group| group.faults).collect();
+    if faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for fault in faults.into_iter().filter(|_| !json) {
+        drop(writeln!(io::stderr(), "{}", Failure::new(fault.error, fault.remedy)));
+    }
+    Ok(ExitCode::from(EXIT_FAILED))
+}
+
+fn place_of_state(state_dir: &Option<PathBuf>, place: &Place) -> Result<PathBuf, Ended> {
+    match (state_dir, &place.config) {
+        (Some(directory), _) => Ok(directory.clone()),
+        (None, Some(file)) => config::state_dir(file).map_err(|fault| in_file(file, fault)),
+        (None, None) => {
+            let remedy = "name it with --state-dir DIR, or the target's file with -c target.yaml";
+            Err((Failure::new("it is not known where the target's state_dir is", remedy), EXIT_USAGE))
+        }
+    }
+}
+
 fn socket(place: &Place) -> Result<PathBuf, Ended> {
     if let Some(socket) = &place.socket {
         return Ok(socket.clone());
     }
     match &place.config {
-        Some(file) => config::admin_socket(file).map_err(|fault| {
-            // As the target itself would say it, without the remedy.
-            let told = fault.to_string();
-            let fault_line = told.lines().next().unwrap_or_default();
-            (Failure::new(format!("{}:{fault_line}", file.display()), fault.remedy), EXIT_USAGE)
-        }),
+        Some(file) => config::admin_socket(file).map_err(|fault| in_file(file, fault)),
         None => Ok(PathBuf::from(DEFAULT_SOCKET)),
     }
+}
+
+fn in_file(file: &Path, fault: config::Fault) -> Ended {
+    // As the target itself would say it, without the remedy.
+    let told = fault.to_string();
+    let fault_line = told.lines().next().unwrap_or_default();
+    (Failure::new(format!("{}:{fault_line}", file.display()), fault.remedy), EXIT_USAGE)
 }
 
 /// A name as a part of a path.

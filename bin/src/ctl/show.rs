@@ -212,8 +212,8 @@ fn peer(peer: &PeerStatus) -> String {
         let rtt = address.rtt_ms.map_or_else(|| "no answer".to_owned(), round_trip);
         addresses.row([address.address.to_string(), rtt, in_use.to_owned()]);
     }
-    let _ = write!(text, "\n{}", indented(&addresses));
-    let _ = write!(text, "\n{}", indented(&slots(peer)));
+    let _ = write!(text, "\n{}", addresses.indented());
+    let _ = write!(text, "\n{}", slots(peer).indented());
     text
 }
 
@@ -248,10 +248,6 @@ fn slots(peer: &PeerStatus) -> Table {
         ]);
     }
     table
-}
-
-fn indented(table: &Table) -> String {
-    table.to_string().lines().map(|line| format!("  {line}\n")).collect()
 }
 
 pub fn volumes(node: &NodeStatus) -> String {

@@ -21,6 +21,11 @@ impl Table {
     pub fn is_empty(&self) -> bool {
         self.rows.len() == 1
     }
+
+    /// As a part of something that is named above it.
+    pub fn indented(&self) -> String {
+        self.to_string().lines().map(|line| format!("  {line}\n")).collect()
+    }
 }
 
 impl fmt::Display for Table {

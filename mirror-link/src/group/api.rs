@@ -18,6 +18,7 @@ use crate::extent::Extent;
 use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
 use crate::replica::io::{Command, Done, HostChange, HostOp, Input, Refusal, Standing};
 use crate::replica::status::GroupStatus;
+use crate::replica::what_if::WhatIf;
 use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::{MarkKind, Message};
 
@@ -155,6 +156,13 @@ impl Group {
         let now = Instant::now();
         let core = self.core.lock();
         core.replica.status(core.now.max(now))
+    }
+
+    /// In sentences; changes nothing.
+    pub fn what_if(&self, what: WhatIf) -> Vec<String> {
+        let now = Instant::now();
+        let core = self.core.lock();
+        core.replica.what_if(what, core.now.max(now))
     }
 
     // What the link calls. The messages of one wake-up of a slot are one turn: acks are batched over it.

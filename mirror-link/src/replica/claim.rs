@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::io::{Event, Output, Refusal};
 use super::machine::Replica;
+use super::meeting::Meeting;
 use super::planted::Fault;
 use super::status::HeldBack;
 use crate::ids::{Instance, OwnerEpoch};
 use crate::wire::datagram::GroupBeat;
-use crate::wire::message::{Hello, Marks, Role};
+use crate::wire::message::{DiskState, Hello, Marks, Role};
 
 /// The peer's last word about its role, in a heartbeat or in a Hello.
 #[derive(Clone, Copy, Debug)]
@@ -109,5 +110,27 @@ impl Replica {
 
     pub(super) fn claimed_epoch(&self) -> OwnerEpoch {
         self.claim.map_or(OwnerEpoch(0), |claim| claim.epoch)
+    }
+}
+
+/// By what this copy is, and by what the peer says where the two have met.
+pub(super) fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Refusal> {
+    if meeting.is_up() {
+        match meeting.theirs() {
+            Some(theirs) if theirs.role == Role::Primary => return Err(Refusal::PeerIsPrimary(theirs.node.clone())),
+            Some(_) => (),
+            None => return Err(Refusal::Other("the nodes are just meeting: try again in a moment".into())),
+        }
+    }
+    match disk {
+        DiskState::UpToDate | DiskState::Consistent => Ok(()),
+        _ if force => Ok(()),
+        DiskState::Outdated => {
+            Err(Refusal::Disk(disk, "the other copy has writes that were acknowledged and that this one lacks".into()))
+        }
+        DiskState::Inconsistent => {
+            Err(Refusal::Disk(disk, "a resync is due or was under way: its blocks are not of one time".into()))
+        }
+        DiskState::Failed => Err(Refusal::Disk(disk, "its device failed: repair it and let it resync".into())),
     }
 }

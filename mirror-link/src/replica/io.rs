@@ -340,6 +340,8 @@ pub enum Command {
     Demote {
         force: bool,
     },
+    /// In a split brain: become Secondary, and let this copy be overwritten. Refused where there is none.
+    GiveWay,
     Mode(Mode),
     OnLinkLoss(OnLinkLoss),
     /// As `Policy::max_stall`.

@@ -15,6 +15,7 @@ use super::planted::Planted;
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
+use super::what_if::{self, WhatIf};
 use crate::block::BlockError;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
 use crate::extent::Extent;
@@ -350,6 +351,19 @@ impl Replica {
 
     pub fn status(&self, now: Instant) -> status::GroupStatus {
         status::of(self, now)
+    }
+
+    pub fn what_if(&self, what: WhatIf, now: Instant) -> Vec<String> {
+        let view = what_if::View {
+            here: self.node.clone(),
+            peer: self.config.peer.clone(),
+            status: self.status(now),
+            mine: self.hello(),
+            theirs: self.meeting.last_said().cloned(),
+            claimed: self.claimed_role(now),
+            refusal: self.would_refuse(now),
+        };
+        what_if::tell(what, &view)
     }
 
     #[cfg(feature = "sim")]

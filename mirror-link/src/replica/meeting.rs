@@ -20,6 +20,8 @@ pub(super) struct Meeting {
     hellos: u64,
     /// Whose memory the last stream went to.
     streamed_to: Option<Instance>,
+    /// The last Hello of the session before; for people.
+    met: Option<Hello>,
     pub decision: Option<Decision>,
     pub peer_role: Option<Role>,
     pub peer_disk: Option<DiskState>,
@@ -45,6 +47,16 @@ impl Meeting {
 
     pub fn theirs(&self) -> Option<&Hello> {
         self.session.as_ref()?.theirs.as_ref()
+    }
+
+    /// In this session, or in the one before.
+    pub fn last_said(&self) -> Option<&Hello> {
+        self.theirs().or(self.met.as_ref())
+    }
+
+    fn end_session(&mut self) {
+        let said = self.session.take().and_then(|session| session.theirs);
+        self.met = said.or(self.met.take());
     }
 
     pub fn is_refused(&self) -> bool {
@@ -98,6 +110,7 @@ impl Meeting {
 
 impl Replica {
     pub(super) fn session_up(&mut self, id: SessionId, peer: Instance) {
+        self.meeting.end_session();
         self.meeting.session =
             Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None, counting: None });
         self.meeting.decision = None;
@@ -106,7 +119,7 @@ impl Replica {
     }
 
     pub(super) fn session_down(&mut self, _now: Instant) {
-        self.meeting.session = None;
+        self.meeting.end_session();
         self.meeting.peer_role = None;
         self.meeting.peer_disk = None;
         self.position_due = None;
@@ -479,7 +492,7 @@ impl Replica {
     }
 }
 
-fn describe(decision: &Decision, mine: &str, theirs: &str) -> String {
+pub(super) fn describe(decision: &Decision, mine: &str, theirs: &str) -> String {
     let name = |side: Side| if side == Side::Mine { mine } else { theirs };
     match &decision.verdict {
         Verdict::Stream { source, missing } => {

@@ -26,5 +26,6 @@ mod ring;
 pub mod status;
 mod stream;
 mod waits;
+pub mod what_if;
 
 pub use machine::Replica;

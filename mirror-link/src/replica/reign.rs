@@ -8,10 +8,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::claim::may_promote;
 use super::dirty::DirtyMap;
 use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Refusal, StoreFailed};
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
-use super::meeting::Meeting;
 use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
 use super::receiver::Receiver;
@@ -92,9 +92,15 @@ impl Replica {
             replica.answer(id, Ok(Vec::new()));
         };
         match command {
-            Command::Promote { .. } | Command::Demote { .. } if self.ends => self.refuse(id, process_ends()),
+            Command::Promote { .. } | Command::Demote { .. } | Command::GiveWay if self.ends => {
+                self.refuse(id, process_ends())
+            }
             Command::Promote { force } => self.promote(now, id, force),
             Command::Demote { force } => self.demote(now, id, force),
+            Command::GiveWay if self.meeting.is_split() => self.demote(now, id, true),
+            Command::GiveWay => {
+                self.refuse(id, Refusal::Other("there is no split brain: no copy has to give way".into()))
+            }
             // A crash is mended by what the record says: nothing weaker is acknowledged under.
             Command::Mode(Mode::Async) if self.owner.is_some() && self.policy.mode != Mode::Async => {
                 self.mode_to_record = Some(Mode::Async);
@@ -579,7 +585,7 @@ impl Replica {
         }
     }
 
-    fn may_ascend(&self, now: Instant, force: bool) -> Result<(), Refusal> {
+    pub(super) fn may_ascend(&self, now: Instant, force: bool) -> Result<(), Refusal> {
         may_promote(self.disk, &self.meeting, force)?;
         if force { Ok(()) } else { self.refuse_beside_rival(now) }
     }
@@ -665,29 +671,8 @@ impl Replica {
     }
 }
 
-fn process_ends() -> Refusal {
+pub(super) fn process_ends() -> Refusal {
     Refusal::Other("the process ends".into())
-}
-
-fn may_promote(disk: DiskState, meeting: &Meeting, force: bool) -> Result<(), Refusal> {
-    if meeting.is_up() {
-        match meeting.theirs() {
-            Some(theirs) if theirs.role == Role::Primary => return Err(Refusal::PeerIsPrimary(theirs.node.clone())),
-            Some(_) => (),
-            None => return Err(Refusal::Other("the nodes are just meeting: try again in a moment".into())),
-        }
-    }
-    match disk {
-        DiskState::UpToDate | DiskState::Consistent => Ok(()),
-        _ if force => Ok(()),
-        DiskState::Outdated => {
-            Err(Refusal::Disk(disk, "the other copy has writes that were acknowledged and that this one lacks".into()))
-        }
-        DiskState::Inconsistent => {
-            Err(Refusal::Disk(disk, "a resync is due or was under way: its blocks are not of one time".into()))
-        }
-        DiskState::Failed => Err(Refusal::Disk(disk, "its device failed: repair it and let it resync".into())),
-    }
 }
 
 /// How long a command may take.

@@ -17,6 +17,8 @@ pub struct GroupStatus {
     pub disk: DiskState,
     pub standing: Standing,
     pub link: LinkState,
+    /// Both nodes wrote what the other lacks, as their meeting found: nothing is sent until an operator chooses a copy.
+    pub split_brain: bool,
     /// Its heartbeats come, and it acknowledges nothing of what was sent: writes queue here, or wait no longer than
     /// `max_stall_ms`.
     pub peer_slow: bool,
@@ -131,6 +133,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         disk: replica.disk,
         standing: replica.standing.unwrap_or(Standing::Waiting),
         link: link(replica),
+        split_brain: replica.meeting.is_split(),
         peer_slow: replica.is_slow && replica.meeting.is_up(),
         held_back: replica.held_back,
         peer_role: replica.meeting.peer_role.or_else(|| replica.claimed_role(now)),

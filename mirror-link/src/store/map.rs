@@ -16,13 +16,16 @@
 //!     24| write number: of two places that are whole the greater stands |
 //!     32| identity: of all pages of one map, drawn when it is made      |
 //!     48| hot, dirty: 500 words of 8 bytes                              |
-//!       | head: bytes a bit stands for (8), digest of group and volumes (32)
+//!       | head: bytes a bit stands for (8), digest of group and volumes (32),
+//!     88|       number of volumes (2), reserved = 0 (6),                |
+//!     96|       bytes of each volume (8), where they are at most 494    |
 //!   4048| reserved = 0                                                  |
 //!   4092| CRC32C of bytes 0 to 4091                                     |
 //! ```
 //!
 //! All numbers are big-endian. A word of a dirty page is a region: 64 pieces. A bit of a hot page is a region, the least
-//! significant bit of a word first.
+//! significant bit of a word first. What a head says from byte 88 on is for [`super::dump`], which has no configuration to look
+//! into; heads from before that was kept have zeroes there.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -61,7 +64,7 @@ struct Page {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Head = 0,
     Hot = 1,
     Dirty = 2,
@@ -75,9 +78,17 @@ pub struct Found {
     pub lost_pages: u64,
 }
 
-const PAGE: usize = 4096;
-const WORDS: usize = 500;
-const WORDS_AT: usize = 48;
+/// In its group's directory.
+pub(super) const MAP: &str = "map";
+
+pub(super) const PAGE: usize = 4096;
+pub(super) const WORDS: usize = 500;
+pub(super) const WORDS_AT: usize = 48;
+/// In a head: whose it is comes before.
+const VOLUMES_AT: usize = 88;
+const SIZES_AT: usize = 96;
+/// As many as a head has room for.
+const SIZES: usize = (4048 - SIZES_AT) / 8;
 const CRC_AT: usize = PAGE - 4;
 const MAGIC: &[u8; 8] = b"LUNMMAP1";
 
@@ -118,7 +129,7 @@ impl MapFile {
         }
         let Some(found) = check(&bytes) else { return Ok(None) };
         let identity = found.identity;
-        if found.kind != Kind::Head as u16 || bytes != head(&identity, config) {
+        if found.kind != Kind::Head as u16 || bytes[..VOLUMES_AT] != head(&identity, config)[..VOLUMES_AT] {
             return Ok(None);
         }
         let (pages, volumes) = layout(config);
@@ -266,7 +277,7 @@ fn all(config: &GroupConfig, word: u64) -> Map {
 }
 
 fn path(place: &Place) -> PathBuf {
-    place.path().join("map")
+    place.path().join(MAP)
 }
 
 fn regions(volume: &VolumeSpec, piece_bytes: u64) -> u64 {
@@ -292,7 +303,7 @@ fn add(pages: &mut Vec<Page>, kind: Kind, volume: u16, words: u64) {
 }
 
 /// Of the place that the write of that number goes to.
-fn offset(page: usize, written: u64) -> u64 {
+pub(super) fn offset(page: usize, written: u64) -> u64 {
     ((1 + 2 * page as u64) + written % 2) * PAGE as u64
 }
 
@@ -310,8 +321,33 @@ fn head(identity: &[u8; 16], config: &GroupConfig) -> Vec<u8> {
     }
     let mut bytes = start(Kind::Head, 0, 0, 0, identity);
     bytes[WORDS_AT..WORDS_AT + 8].copy_from_slice(&config.map.piece_bytes.to_be_bytes());
-    bytes[WORDS_AT + 8..WORDS_AT + 40].copy_from_slice(&digest.finalize());
+    bytes[WORDS_AT + 8..VOLUMES_AT].copy_from_slice(&digest.finalize());
+    bytes[VOLUMES_AT..VOLUMES_AT + 2].copy_from_slice(&(config.volumes.len() as u16).to_be_bytes());
+    if config.volumes.len() <= SIZES {
+        for (place, volume) in bytes[SIZES_AT..].as_chunks_mut::<8>().0.iter_mut().zip(&config.volumes) {
+            *place = (volume.capacity.0 * u64::from(volume.block_length.bytes())).to_be_bytes();
+        }
+    }
     seal(bytes)
+}
+
+/// What a head says to who has no configuration.
+pub(super) struct Head {
+    pub identity: [u8; 16],
+    pub piece_bytes: u64,
+    pub volumes: u16,
+    /// Of each volume; none where there are more than it has room for, or it is from before they were kept.
+    pub sizes: Vec<u64>,
+}
+
+/// `None`: not a whole head.
+pub(super) fn read_head(page: &[u8]) -> Option<Head> {
+    let found = check(page).filter(|found| found.kind == Kind::Head as u16)?;
+    let words: Vec<u64> = page.as_chunks::<8>().0.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();
+    let volumes = u16::from_be_bytes([page[VOLUMES_AT], page[VOLUMES_AT + 1]]);
+    let kept = if usize::from(volumes) <= SIZES { usize::from(volumes) } else { 0 };
+    let sizes = words[SIZES_AT / 8..][..kept].to_vec();
+    Some(Head { identity: found.identity, piece_bytes: words[WORDS_AT / 8], volumes, sizes })
 }
 
 fn encode(page: &Page, identity: &[u8; 16]) -> Vec<u8> {
@@ -339,16 +375,16 @@ fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-struct Checked {
-    kind: u16,
-    volume: u16,
-    number: u64,
-    written: u64,
-    identity: [u8; 16],
+pub(super) struct Checked {
+    pub kind: u16,
+    pub volume: u16,
+    pub number: u64,
+    pub written: u64,
+    pub identity: [u8; 16],
 }
 
 /// `None`: not a whole page.
-fn check(page: &[u8]) -> Option<Checked> {
+pub(super) fn check(page: &[u8]) -> Option<Checked> {
     let number = |at: usize| u64::from_be_bytes(page[at..at + 8].try_into().expect("eight bytes"));
     let crc = u32::from_be_bytes(page[CRC_AT..].try_into().expect("four bytes"));
     if &page[..8] != MAGIC || crc32c::crc32c(&page[..CRC_AT]) != crc {
@@ -360,7 +396,7 @@ fn check(page: &[u8]) -> Option<Checked> {
 }
 
 /// As much as there is.
-fn read(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     let mut found = 0;
     while found < bytes.len() {
         match file.read_at(&mut bytes[found..], at + found as u64) {
@@ -509,6 +545,28 @@ mod tests {
         other.name = "other".into();
         assert!(MapFile::open(&place, &other).unwrap().is_none());
         assert!(unknown(&config()).volumes[0].dirty.iter().all(|word| *word == u64::MAX));
+    }
+
+    #[test]
+    fn a_head_says_how_large_the_volumes_are_and_one_that_does_not_is_good_for_all_else() {
+        let (_state_dir, place) = place();
+        MapFile::create(&place, &config()).unwrap();
+        let mut bytes = std::fs::read(path(&place)).unwrap();
+        let head = read_head(&bytes[..PAGE]).expect("it is whole");
+        assert_eq!((head.piece_bytes, head.volumes, &head.sizes[..]), (64 << 10, 2, &[1 << 40, 999 * 512][..]));
+        assert_eq!(
+            bytes[88..112],
+            [[0, 2, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 7, 206, 0]].concat()
+        );
+        bytes[VOLUMES_AT..CRC_AT].fill(0);
+        let older = seal(bytes[..PAGE].to_vec());
+        bytes[..PAGE].copy_from_slice(&older);
+        std::fs::write(path(&place), &bytes).unwrap();
+        assert_eq!(found(&place).lost_pages, 0);
+        let mut many = config();
+        many.volumes = vec![many.volumes[1].clone(); SIZES + 1];
+        let head = read_head(&super::head(&[7; 16], &many)).expect("it is whole");
+        assert_eq!((usize::from(head.volumes), head.sizes.len()), (SIZES + 1, 0));
     }
 
     #[test]

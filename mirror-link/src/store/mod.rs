@@ -11,6 +11,7 @@
 //! Thin shells over the file system: their calls block, so async callers go through `spawn_blocking`.
 
 pub mod copies;
+pub mod dump;
 pub mod map;
 mod place;
 mod record;
@@ -28,11 +29,11 @@ pub use spill::{SpillError, SpillFile};
 pub enum StoreError {
     #[error("{path}: {source}; check that the directory exists, is writable and has space")]
     Io { path: PathBuf, source: io::Error },
-    #[error(
-        "{path}: {cause}; restore it from a backup, or move it away to go on without it (this copy then counts as new, \
-         and what it holds is overwritten from its peer)"
-    )]
+    #[error("{path}: {cause}; {}", REMEDY_CORRUPT)]
     Corrupt { path: PathBuf, cause: String },
     #[error("{path} is used by another process; end that one, or give each a `state_dir` of its own")]
     InUse { path: PathBuf },
 }
+
+const REMEDY_CORRUPT: &str = "restore it from a backup, or move it away to go on without it (this copy then counts as new, and \
+     what it holds is overwritten from its peer)";

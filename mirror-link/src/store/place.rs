@@ -19,7 +19,7 @@ pub struct Place {
 impl Place {
     /// Make it where it is missing.
     pub fn claim(state_dir: &Path, group: &str) -> Result<Arc<Place>, StoreError> {
-        let mirror = state_dir.join("mirror");
+        let mirror = state_dir.join(MIRROR);
         let path = mirror.join(file_name(group));
         let io = |source: std::io::Error| StoreError::Io { path: path.clone(), source };
         fs::create_dir_all(&path).map_err(io)?;
@@ -46,7 +46,7 @@ impl Place {
 
 /// Letters, digits, `-`, `_` and inner dots stand for themselves, other bytes as `%xx`: no two names share a directory.
 /// A name that would be too long for a file system once written so has its rest replaced by `%%` and a digest.
-fn file_name(group: &str) -> String {
+pub(super) fn file_name(group: &str) -> String {
     let mut name = String::with_capacity(group.len());
     for (at, byte) in group.bytes().enumerate() {
         match byte {
@@ -68,6 +68,33 @@ fn file_name(group: &str) -> String {
     name
 }
 
+/// The group whose directory has that name; the name itself where a digest stands for a part of it.
+pub(super) fn group_of(file_name: &str) -> String {
+    if file_name == "%" {
+        return String::new();
+    }
+    let mut name = Vec::with_capacity(file_name.len());
+    let mut rest = file_name.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match (byte, code) {
+            (b'%', Some(code)) => {
+                name.push(code);
+                rest = &after[2..];
+            }
+            (b'%', None) => return file_name.to_owned(),
+            _ => {
+                name.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(name).unwrap_or_else(|_| file_name.to_owned())
+}
+
+/// The directory of groups' directories, in state_dir.
+pub(super) const MIRROR: &str = "mirror";
+
 /// For who had it to end: a last write may be on its way to the disk.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -86,6 +113,7 @@ mod tests {
             [("db", "db"), ("../x", "%2e.%2fx"), ("..", "%2e."), ("a/b", "a%2fb"), ("a%2fb", "a%252fb"), ("", "%")]
         {
             assert_eq!(file_name(name), directory);
+            assert_eq!(group_of(directory), name);
         }
     }
 
@@ -95,6 +123,7 @@ mod tests {
         let long = |last: &str| "ü".repeat((crate::ids::NAME_MAX - 1) / 2) + last;
         let names: HashSet<String> = ["a", "b", "/"].map(|last| file_name(&long(last))).into();
         assert_eq!(names.len(), 3);
+        assert!(names.iter().all(|name| group_of(name) == *name), "nobody can tell what a digest stands for");
         let place = Place::claim(state_dir.path(), &long("a")).unwrap();
         assert!(place.path().is_dir() && names.contains(place.path().file_name().unwrap().to_str().unwrap()));
     }

@@ -64,12 +64,7 @@ struct Seal {
 
 impl RecordStore {
     pub fn new(place: &Arc<Place>) -> RecordStore {
-        RecordStore {
-            path: place.path().join("record.json"),
-            copies: Arc::default(),
-            former: None,
-            _place: place.clone(),
-        }
+        RecordStore { path: place.path().join(RECORD), copies: Arc::default(), former: None, _place: place.clone() }
     }
 
     pub fn of(self, copies: Arc<[Copy]>) -> RecordStore {
@@ -118,7 +113,7 @@ impl RecordStore {
     }
 
     fn former_path(&self) -> PathBuf {
-        self.path.with_file_name("record.former.json")
+        self.path.with_file_name(FORMER)
     }
 
     /// Write beside it, make that durable, rename over it, make the rename durable.
@@ -141,7 +136,7 @@ impl RecordStore {
     }
 }
 
-fn load(path: &Path) -> Result<Option<Kept>, StoreError> {
+pub(super) fn load(path: &Path) -> Result<Option<Kept>, StoreError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
@@ -183,6 +178,10 @@ fn decode(bytes: &[u8]) -> Result<Kept, String> {
     }
     Ok(kept)
 }
+
+/// In its group's directory.
+pub(super) const RECORD: &str = "record.json";
+pub(super) const FORMER: &str = "record.former.json";
 
 /// Layout of the file. One of a later layout is refused rather than misread.
 const VERSION: u32 = 1;

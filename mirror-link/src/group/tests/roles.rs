@@ -8,6 +8,7 @@ use super::pair::Pair;
 use crate::block::BlockError;
 use crate::config::{Mode, OnLinkLoss};
 use crate::replica::io::{Command, Refusal, Standing};
+use crate::replica::what_if::WhatIf;
 use crate::wire::message::Role;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,4 +106,30 @@ async fn who_was_told_to_end_before_it_served_never_serves() {
         assert_eq!(pair.a.write(0, 1, 9).await, Err(BlockError::Fenced));
         assert_eq!(pair.a.observer.standing_now(), Some(Standing::Waiting));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_gives_way_in_a_split_brain_only() {
+    let pair = Pair::start(Mode::Sync).await;
+    let line = pair.connected().await;
+    for node in [&pair.a, &pair.b] {
+        assert!(
+            matches!(node.command(Command::GiveWay).await, Err(Refusal::Other(why)) if why.contains("no split brain"))
+        );
+    }
+    line.cut().await;
+    pair.b.command(Command::Promote { force: false }).await.unwrap();
+    pair.a.write(0, 1, 1).await.unwrap();
+    pair.b.write(0, 2, 2).await.unwrap();
+    assert!(matches!(pair.b.command(Command::GiveWay).await, Err(Refusal::Other(_))), "apart nobody knows");
+    let apart = pair.b.group.what_if(WhatIf::Rejoin).join(" ");
+    assert!(apart.starts_with("alpha was last met as Primary") && apart.contains("split brain"), "{apart}");
+    let _line = pair.connect();
+    eventually("they are split", || pair.a.status().split_brain && pair.b.status().split_brain).await;
+    pair.a.command(Command::GiveWay).await.unwrap();
+    pair.alike().await;
+    assert_eq!(
+        (pair.a.status().role, pair.a.device.content()[0], pair.a.status().split_brain),
+        (Role::Secondary, 2, false)
+    );
 }
