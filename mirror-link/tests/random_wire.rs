@@ -94,6 +94,7 @@ fn hello(random: &mut Random) -> Hello {
         dirty_since: random.one_in(2).then(|| random.generation()),
         crashed_owner: random.one_in(2),
         lost_cache: random.one_in(2),
+        resumes: random.one_in(2),
         holds: random.one_in(2),
         peer_outdated: random.one_in(2),
         received: Marks::default(),

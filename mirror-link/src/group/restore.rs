@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::start::GroupError;
 use crate::block::{BlockDevice, Label, Origin};
-use crate::config::GroupConfig;
+use crate::config::{GroupConfig, Mode};
 use crate::ids::{Generation, GroupName};
 use crate::replica::io::{Map, MapChange, Record};
 use crate::store::copies::{self, Cause, Copy, Finding, Stranger};
@@ -41,10 +41,11 @@ pub(super) fn restore(
     let finding = judge(&recorded);
     let mut former = store.load_former().map_err(of_store)?;
     if let Finding::Other(_) = finding
-        && let Some(former) = former.take_if(|former| judge(former) == Finding::Same)
+        && let Some(mut former) = former.take_if(|former| judge(former) == Finding::Same)
     {
         tracing::warn!(group = %config.name, "the data that was missing is there again, and its record in force");
         let has_cache = former.is_of_this_boot();
+        former.record.lost_cache |= loses_cache(&former.record, has_cache);
         let store = store.of(former.copies.unwrap_or_default());
         store.save(&former.record).and_then(|()| store.forget_former()).map_err(of_store)?;
         return Ok((store, Some((former.record, has_cache))));
@@ -63,6 +64,8 @@ pub(super) fn restore(
     let store = if keeps_former { store.keep_former(record.epoch).map_err(of_store)? } else { store };
     let store = store.of(copies.clone());
     let has_cache = recorded.is_of_this_boot();
+    // What is saved from now on is of this boot.
+    let record = Record { lost_cache: record.lost_cache || loses_cache(&record, has_cache), ..record };
     if record != recorded.record || recorded.copies.as_ref() != Some(&copies) {
         store.save(&record).map_err(of_store)?;
     }
@@ -103,6 +106,11 @@ fn grown(group: &GroupName, record: Record) -> Record {
     history.insert(0, record.generation);
     history.truncate(HISTORY_MAX);
     Record { generation: Generation::NONE, history, counting: None, ..record }
+}
+
+/// Of an owner that crashed, with what the peer was to have as well.
+fn loses_cache(record: &Record, has_cache: bool) -> bool {
+    !has_cache && record.role == Role::Primary && !record.clean && record.mode != Mode::Async
 }
 
 /// Nothing that the record says is true of the data, except that the epochs so far are spent.

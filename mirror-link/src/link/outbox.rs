@@ -318,6 +318,7 @@ mod tests {
                 dirty_since: None,
                 crashed_owner: false,
                 lost_cache: false,
+                resumes: false,
                 holds: false,
                 peer_outdated: false,
                 counting: None,

@@ -357,6 +357,8 @@ impl Replica {
         let activity = &mut self.activity;
         activity.sweep = Sweep::No;
         activity.due = None;
+        // What is on its way to be hot is cleared right behind.
+        activity.heating = None;
         if activity.hot + activity.recorded == 0 {
             return None;
         }

@@ -8,7 +8,7 @@ use super::owner::LocalWork;
 use super::planted::Fault;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
-use crate::ids::{VolumeIndex, WriteSeq};
+use crate::ids::{Generation, VolumeIndex, WriteSeq};
 use crate::wire::message::{DiskState, Op, Range};
 
 impl Replica {
@@ -34,18 +34,13 @@ impl Replica {
                     None
                 }
                 Op::ResyncDone { generation } => {
-                    self.enter_generation(generation);
-                    if self.disk != DiskState::Failed {
-                        self.set_disk(DiskState::UpToDate);
-                    }
-                    self.counting = None;
-                    self.store(Then::Nothing);
-                    self.alike_from = Some(seq.0);
-                    self.stayed = self.disk == DiskState::UpToDate;
+                    // What it says is so once the medium has what came before it.
+                    self.resync_done = Some((seq.0, generation));
                     if self.planted.has(Fault::ForgetEarly) {
                         self.clear_map();
                     }
-                    None
+                    self.flushes.push((seq.0, self.receiver.applied_upto()));
+                    Some(LocalAction::Flush { volume: None })
                 }
                 Op::Void => None,
             };
@@ -70,11 +65,12 @@ impl Replica {
             let (_, upto) = self.flushes.swap_remove(at);
             if result.is_ok() {
                 self.receiver.durable_now(upto);
-                self.see_alike();
             }
         }
-        if let Err(error) = result {
-            self.copy_failed(now, error);
+        match (result, self.resync_done.take_if(|(done, _)| *done == seq)) {
+            (Err(error), _) => self.copy_failed(now, error),
+            (Ok(()), Some((_, generation))) => self.resync_is_done(generation),
+            (Ok(()), None) => (),
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
     }
@@ -85,15 +81,18 @@ impl Replica {
             self.copy_failed(now, error);
         }
         self.receiver.flushed(result.is_ok(), now);
-        self.see_alike();
     }
 
-    /// Whatever this copy had that the owner's lacked is written over, and on the medium.
-    fn see_alike(&mut self) {
-        let durable = self.receiver.marks().durable_upto.0;
-        if self.disk == DiskState::UpToDate && self.alike_from.take_if(|seq| *seq <= durable).is_some() {
+    /// All that was missing is here, and on the medium: so is whatever this copy had that the owner's lacked written over.
+    fn resync_is_done(&mut self, generation: Generation) {
+        self.enter_generation(generation);
+        self.counting = None;
+        if self.disk != DiskState::Failed {
+            self.set_disk(DiskState::UpToDate);
+            self.stayed = true;
             self.clear_map();
         }
+        self.store(Then::Nothing);
     }
 
     fn copy_failed(&mut self, now: Instant, error: BlockError) {

@@ -18,6 +18,12 @@ impl Owner {
         self.ring.lag_bytes + self.dirty.bytes()
     }
 
+    /// The peer has applied all that hosts have their answers to, and all that it lacked before.
+    pub fn is_all_applied(&self) -> bool {
+        let is_read = self.dirty.is_empty() && self.resync_reads == 0 && self.copies.is_empty();
+        self.is_established() && is_read && self.ring.lag_bytes + self.ring.lag_writes == 0
+    }
+
     pub fn position(&self, policy: Policy, now: Instant) -> Position {
         let queued = self.ring.oldest_answered();
         let oldest = queued.into_iter().chain(self.dirty_from).min();

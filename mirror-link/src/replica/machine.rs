@@ -50,6 +50,8 @@ pub struct Replica {
     pub(super) resumes: bool,
     /// It took over from such a peer, and no host has come since.
     pub(super) caretaker: bool,
+    /// Taking over came to nothing: it is tried again then.
+    pub(super) take_over_due: Option<Instant>,
     /// As replica: the copy was UpToDate in this process, so that nothing of it went with a cache.
     pub(super) stayed: bool,
     /// As the record has it.
@@ -61,8 +63,8 @@ pub struct Replica {
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
-    /// As replica: once the medium has this write, none of that is so any more.
-    pub(super) alike_from: Option<u64>,
+    /// As replica: once the flush that is write so-and-so of the stream is done, the copy is UpToDate and of this generation.
+    pub(super) resync_done: Option<(u64, Generation)>,
     /// The peer gets every block, and the map does not say so yet: it counts only then, or when that is over.
     pub(super) everything_due: Option<MapWrite>,
     pub(super) meeting: Meeting,
@@ -92,6 +94,8 @@ pub struct Replica {
     pub(super) wait_until: Option<Instant>,
     /// Weaker than the one in force, which it takes the place of once it is on record.
     pub(super) mode_to_record: Option<Mode>,
+    /// Something was acknowledged asynchronously that the peer may lack: as long as that is so, the record says async.
+    pub(super) async_owed: bool,
     /// Hosts were told that writes are held, since the last time all was well.
     pub(super) told_held: bool,
     pub(super) flushes: Vec<(u64, u64)>,
@@ -116,6 +120,10 @@ pub(super) enum Then {
     Renew,
     /// Acknowledge without the peer.
     Alone,
+    /// Acknowledge with it again.
+    Together,
+    /// The peer may know what is on record.
+    Greet,
     /// The copy is on record as Inconsistent: overwrite it.
     Ungate,
     Answer(CommandId),
@@ -189,6 +197,7 @@ impl Replica {
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             resumes: false,
             caretaker: false,
+            take_over_due: None,
             stayed: false,
             peer_outdated: record.peer_outdated,
             standing: None,
@@ -196,7 +205,7 @@ impl Replica {
             receiver,
             activity,
             suspects,
-            alike_from: None,
+            resync_done: None,
             everything_due: None,
             meeting: Meeting::default(),
             claim: None,
@@ -214,6 +223,7 @@ impl Replica {
             degrading: Degrading::No,
             wait_until: None,
             mode_to_record: None,
+            async_owed: record.mode == Mode::Async,
             told_held: false,
             flushes: Vec::new(),
             position: None,
@@ -304,6 +314,9 @@ impl Replica {
             self.degrading = Degrading::No;
         }
         self.sweep(now);
+        if self.take_over_due.take_if(|due| *due <= now).is_some() {
+            self.decide(now);
+        }
         self.with_owner(now, |owner, cx| owner.resync_on(cx));
         self.settle(now);
         self.end_turn(now);
@@ -330,6 +343,7 @@ impl Replica {
             retry,
             owner.and_then(|owner| owner.resync_retry),
             self.activity.due().filter(|_| owner.is_some()),
+            self.take_over_due,
             self.pending.as_ref().map(Pending::wakes_at),
         ]
         .into_iter()
@@ -419,6 +433,7 @@ impl Replica {
         self.apply(now);
         self.see_detached(now);
         self.see_established(now);
+        self.see_async_paid();
         self.see_to_those_who_wait(now);
         self.see_to_pending(now);
     }
@@ -487,7 +502,11 @@ impl Replica {
         if !first && owner.resync.is_none() && is_shown {
             return;
         }
+        if self.peer_outdated && self.record_due.is_some() {
+            return;
+        }
         owner.alone = false;
+        owner.is_joining |= self.peer_outdated;
         self.told_held = false;
         self.dirty_since = Some(self.generation);
         self.meeting.peer_is_up_to_date(self.generation);
@@ -498,8 +517,19 @@ impl Replica {
         self.with_owner(now, |owner, cx| owner.release_stalled(cx));
         self.hand_back(now);
         self.sweep_after_resync(now);
-        self.peer_outdated = false;
-        if !is_recorded {
+        match (std::mem::take(&mut self.peer_outdated), is_recorded) {
+            (true, _) => self.store(Then::Together),
+            (false, false) => self.store(Then::Nothing),
+            (false, true) => (),
+        }
+    }
+
+    /// Row 4 goes by the mode on record: a stronger one stands there once all that was acknowledged under the weaker is with
+    /// the peer.
+    fn see_async_paid(&mut self) {
+        let owes = self.async_owed && self.policy.mode != Mode::Async;
+        if owes && self.owner.as_ref().is_some_and(Owner::is_all_applied) {
+            self.async_owed = false;
             self.store(Then::Nothing);
         }
     }
@@ -523,7 +553,7 @@ impl Replica {
             peer_outdated: self.peer_outdated,
             clean: clean || self.role == Role::Secondary && !self.crashed_owner,
             dirty_since: self.dirty_since.filter(|_| self.everything_due.is_none()),
-            mode: self.mode_to_record.unwrap_or(self.policy.mode),
+            mode: if self.async_owed { Mode::Async } else { self.mode_to_record.unwrap_or(self.policy.mode) },
             lost_cache: self.lost_cache,
             counting: self.counting.filter(|_| self.everything_due.is_none()),
         };

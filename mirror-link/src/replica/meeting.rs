@@ -205,6 +205,7 @@ impl Replica {
             dirty_since: self.dirty_since,
             crashed_owner: self.crashed_owner,
             lost_cache: self.lost_cache && !self.planted.has(Fault::TrustOwnCache),
+            resumes: self.resumes,
             holds: self.stayed && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent),
             peer_outdated: self.peer_outdated,
             received: self.receiver.marks(),
@@ -286,7 +287,7 @@ impl Replica {
             match self.role {
                 _ if self.pending.is_some() || self.ends => (),
                 Role::Primary => self.ascend(now),
-                Role::Secondary if peer_gave_way => self.take_over(now),
+                Role::Secondary if peer_gave_way && self.take_over_due.is_none() => self.take_over(now),
                 Role::Secondary => (),
             }
             return;
@@ -383,7 +384,8 @@ impl Replica {
         {
             self.set_disk(DiskState::UpToDate);
         }
-        if newer.is_none() && self.disk == DiskState::UpToDate {
+        let is_whole = |disk| matches!(disk, DiskState::UpToDate | DiskState::Consistent);
+        if newer.is_none() && is_whole(self.disk) && is_whole(theirs.disk) && !theirs.crashed_owner {
             self.resume(now);
         }
     }
@@ -406,7 +408,7 @@ impl Replica {
             Err(how) => return self.outputs.push_back(Output::Misbehaved(how)),
         };
         if fresh {
-            self.alike_from = None;
+            self.resync_done = None;
             // Local work of the former stream still ends, and counts for nothing in this one.
             self.run = self.run.wrapping_add(1);
             self.flushes.clear();

@@ -74,6 +74,8 @@ pub(super) struct Owner {
     pub(super) suspected: Option<(Instance, Vec<(VolumeIndex, Range)>)>,
     /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
     pub alone: bool,
+    /// That it lacks none is on its way to the record: till then nothing is acknowledged, neither with it nor without.
+    pub is_joining: bool,
     /// The peer can't go on from the ring: a resync has to come first.
     pub detached: bool,
     pub resync: Option<Resync>,
@@ -206,6 +208,7 @@ impl Owner {
             undurable,
             suspected: None,
             alone: false,
+            is_joining: false,
             detached: false,
             resync: None,
             resync_reads: 0,
@@ -488,6 +491,9 @@ impl Owner {
         let Some(entry) = self.ring.get(active.seq) else { return true };
         // In memory beyond its bound, and not yet in the file either.
         if entry.place == Place::Spilling && !entry.applied {
+            return false;
+        }
+        if self.is_joining && cx.policy.mode != Mode::Async {
             return false;
         }
         if cx.policy.mode == Mode::Async || self.alone || cx.planted.has(Fault::AckEarly) {

@@ -225,6 +225,7 @@ mod tests {
             dirty_since: None,
             crashed_owner: false,
             lost_cache: false,
+            resumes: false,
             holds: false,
             peer_outdated: false,
             received: Marks::default(),

@@ -137,6 +137,7 @@ impl Replica {
         if self.mode_to_record.take_if(|recorded| *recorded == mode).is_some() {
             self.policy_by_command = true;
             self.policy.mode = mode;
+            self.async_owed |= mode == Mode::Async;
             self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
         }
     }
@@ -243,7 +244,8 @@ impl Replica {
 
     /// The peer has what it lacked. Hosts that know one path only still wait for it.
     pub(super) fn hand_back(&mut self, now: Instant) {
-        if self.caretaker && self.pending.is_none() && self.owner.is_some() {
+        let is_awaited = self.meeting.theirs().is_some_and(|theirs| theirs.resumes);
+        if self.caretaker && is_awaited && self.pending.is_none() && self.owner.is_some() {
             self.caretaker = false;
             self.outputs.push_back(Output::Event(Event::HandsBack));
             let deadline = now + self.policy.max_stall.max(PATIENCE);
@@ -272,6 +274,8 @@ impl Replica {
         self.draw_epoch();
         self.held_back = None;
         self.position = None;
+        // From this record on it goes its own way.
+        self.lost_cache = false;
         match &mut self.pending {
             Some(pending) => pending.what = What::Ascending,
             None => {
@@ -292,6 +296,7 @@ impl Replica {
         (self.generation, self.history) = (former.generation, former.history);
         (self.dirty_since, self.peer_outdated) = (former.dirty_since, former.peer_outdated);
         self.counting = former.counting;
+        self.take_over_due = std::mem::take(&mut self.caretaker).then_some(now + STORE_RETRY_AFTER);
         self.store(Then::Nothing);
         self.show();
         self.greet_again(now);
@@ -336,7 +341,8 @@ impl Replica {
         self.ascends_from = None;
         (self.crashed_owner, self.lost_cache, self.stayed, self.resumes) = (false, false, false, false);
         self.forget_spills();
-        self.alike_from = None;
+        self.resync_done = None;
+        self.async_owed |= self.policy.mode == Mode::Async;
         let clean = DirtyMap::new(&self.config.volumes, self.config.map.piece_bytes);
         let dirty = std::mem::replace(&mut self.suspects, clean);
         let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue, dirty, now);
@@ -441,10 +447,11 @@ impl Replica {
         if is_split && what == (What::Demoting { force: true }) {
             self.give_way();
         }
-        match id {
-            Some(id) => self.store_as(true, Then::Answer(id)),
-            None => self.store_as(true, Then::Nothing),
-        }
+        let Some(id) = id else {
+            // The peer reigns as soon as it hears of it: not before a restart of this node would find it so.
+            return self.store_as(true, Then::Greet);
+        };
+        self.store_as(true, Then::Answer(id));
         self.greet_again(now);
     }
 
@@ -493,9 +500,8 @@ impl Replica {
     }
 
     fn is_all_with_the_peer(&self) -> bool {
-        let all = |owner: &Owner| owner.is_established() && owner.lag_bytes() + owner.ring.lag_writes == 0;
         let waited_for = |owner: &Owner| owner.is_waited_for() || self.activity.is_waited_for();
-        self.owner.as_ref().is_some_and(|owner| all(owner) && !waited_for(owner))
+        self.owner.as_ref().is_some_and(|owner| owner.is_all_applied() && !waited_for(owner))
     }
 
     // What takes its time.
@@ -601,7 +607,7 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::Ungate), Err(StoreFailed)) => self.owed_to_record.push(then),
+            (then @ (Then::Renew | Then::Ungate | Then::Greet), Err(StoreFailed)) => self.owed_to_record.push(then),
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {
@@ -626,6 +632,18 @@ impl Replica {
                 self.outputs.push_back(Output::Event(Event::Degraded { generation: self.generation }));
                 self.go_on_alone(now);
             }
+            (Then::Together, result) => {
+                let is_established = self.owner.as_ref().is_some_and(Owner::is_established);
+                let owner = self.owner.as_mut().filter(|owner| owner.is_joining);
+                if let Some(owner) = owner {
+                    owner.is_joining = false;
+                    // The record still says what it said: they are as they were before.
+                    owner.alone = result.is_err() && is_established;
+                    self.peer_outdated |= owner.alone;
+                    self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
+                }
+            }
+            (Then::Greet, Ok(())) => self.greet_again(now),
             (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
             (Then::Weaken(id, mode), Ok(())) => {
                 self.weaken(now, mode);

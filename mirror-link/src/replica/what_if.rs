@@ -355,6 +355,7 @@ mod tests {
             dirty_since: (role == Role::Primary).then_some(Generation(7)),
             crashed_owner: false,
             lost_cache: false,
+            resumes: false,
             holds: false,
             peer_outdated: false,
             received: Marks::default(),

@@ -199,18 +199,30 @@ impl MapFile {
         if owed.is_empty() {
             return Ok(());
         }
-        for &at in &owed {
-            let page = &mut self.pages[at];
-            // Counted whether it succeeds or not: the place that may be torn is written again by the one after the next.
-            page.written += 1;
-            let bytes = encode(page, &self.identity);
-            self.file.write_all_at(&bytes, offset(at, page.written))?;
-        }
-        self.file.sync_data()?;
+        let result = self.write_pages(&owed).and_then(|()| self.file.sync_data());
         for at in owed {
-            self.owed.remove(&at);
+            match result {
+                Ok(()) => {
+                    self.owed.remove(&at);
+                }
+                // What lies in that place now nobody knows: it is the one to be written again, and the other is good.
+                Err(_) => self.pages[at].written += 1,
+            }
         }
-        Ok(())
+        result
+    }
+
+    fn write_pages(&mut self, owed: &[usize]) -> io::Result<()> {
+        let mut result = Ok(());
+        for &at in owed {
+            let page = &mut self.pages[at];
+            page.written += 1;
+            if result.is_ok() {
+                let bytes = encode(page, &self.identity);
+                result = self.file.write_all_at(&bytes, offset(at, page.written));
+            }
+        }
+        result
     }
 
     /// How many pages were lost.
@@ -514,6 +526,25 @@ mod tests {
         lost[2 * PAGE + 100] ^= 1;
         assert_eq!(hot(&lost), (u64::MAX, 1));
         assert_eq!(hot(&whole[..PAGE]).1, 9 + 525 + 2, "a file that is cut off has lost its pages");
+    }
+
+    #[test]
+    fn a_write_that_failed_is_tried_again_in_the_same_place() {
+        let (_state_dir, place) = place();
+        let mut map = MapFile::create(&place, &config()).unwrap();
+        map.change([&heat(1)]).unwrap();
+        let good = std::fs::read(path(&place)).unwrap();
+        let writable = std::mem::replace(&mut map.file, File::open(path(&place)).unwrap());
+        for index in [2, 3, 4] {
+            map.change([&heat(index)]).unwrap_err();
+        }
+        map.file = writable;
+        map.change([&heat(5)]).unwrap();
+        let bytes = std::fs::read(path(&place)).unwrap();
+        let changed = (0..bytes.len() / PAGE).filter(|at| bytes[at * PAGE..][..PAGE] != good[at * PAGE..][..PAGE]);
+        // What is good lies in the first place of the first hot page, and every later write went to the second.
+        assert_eq!(changed.collect::<Vec<_>>(), [2]);
+        assert_eq!(found(&place).map.volumes[0].hot[0], 0b111110);
     }
 
     #[test]

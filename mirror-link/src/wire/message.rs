@@ -67,6 +67,8 @@ pub struct Hello {
     pub crashed_owner: bool,
     /// And with its machine, so that of what it acknowledged, and the peer has, some may be gone.
     pub lost_cache: bool,
+    /// The sender gave way for that, and waits to be Primary again.
+    pub resumes: bool,
     /// The sender's process has had all that its owner acknowledged, and still has.
     pub holds: bool,
     /// The sender recorded that the peer lacks acknowledged writes.

@@ -155,12 +155,19 @@ fn any_hello() -> impl Strategy<Value = Hello> {
         .prop_map(|(volume, lba, blocks)| (VolumeIndex(volume), Range { lba: Lba(lba), blocks: BlockCount(blocks) }));
     let names = (name(), name(), vec(any_shape(), 0..5), vec(suspect, 0..5));
     let standing = (role, disk, epoch(), generation(), vec(generation(), 0..=HISTORY_MAX), option::of(generation()));
-    let rest = (any::<u64>(), any::<(bool, bool, bool, bool)>(), epoch(), seq(), seq(), any::<u64>());
+    let rest = (any::<u64>(), any::<(bool, bool, bool, bool, bool)>(), epoch(), seq(), seq(), any::<u64>());
     (names, standing, rest).prop_map(
         |(
             (group, node, volumes, suspects),
             (role, disk, epoch, generation, history, dirty_since),
-            (instance, (crashed_owner, lost_cache, holds, peer_outdated), received, applied_upto, durable_upto, number),
+            (
+                instance,
+                (crashed_owner, lost_cache, resumes, holds, peer_outdated),
+                received,
+                applied_upto,
+                durable_upto,
+                number,
+            ),
         )| Hello {
             group,
             node,
@@ -174,6 +181,7 @@ fn any_hello() -> impl Strategy<Value = Hello> {
             dirty_since,
             crashed_owner,
             lost_cache,
+            resumes,
             holds,
             peer_outdated,
             received: Marks { epoch: received, applied_upto, durable_upto },

@@ -108,6 +108,7 @@ impl Fake {
             dirty_since: None,
             crashed_owner: false,
             lost_cache: false,
+            resumes: false,
             holds: false,
             peer_outdated: false,
             received: Marks::default(),

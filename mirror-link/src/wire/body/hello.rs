@@ -27,6 +27,7 @@ const PEER_OUTDATED: u8 = 2;
 const DIRTY_SINCE: u8 = 4;
 const LOST_CACHE: u8 = 8;
 const HOLDS: u8 = 16;
+const RESUMES: u8 = 32;
 
 /// ```text
 ///  Byte/     0       |       1       |       2       |       3       |
@@ -52,7 +53,7 @@ const HOLDS: u8 = 16;
 ///  72| received: durable up to                                       |
 ///    +                                                               +
 ///  76|                                                               |
-///  80| role          | disk state    |. . . H L S O C| history count |
+///  80| role          | disk state    |. . R H L S O C| history count |
 ///  84| volume count                  | group length  | node length   |
 ///  88| suspect count                 | reserved = 0                  |
 ///  92| counting, or 0                                                |
@@ -76,7 +77,7 @@ const HOLDS: u8 = 16;
 ///  16|                                                               |
 ///
 ///  role: 1 Primary · 2 Secondary. disk state: 1 UpToDate · 2 Consistent · 3 Outdated · 4 Inconsistent · 5 Failed
-///  H: holds all that was acknowledged.  L: lost its cache.  S: dirty since is there.  O: the peer is outdated.
+///  R: waits to be Primary again.  H: holds all that was acknowledged.  L: lost its cache.  S: dirty since is there.  O: the peer is outdated.
 ///  C: crashed as owner.
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
@@ -85,7 +86,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
     let (rest, (role, disk, flags, history, volumes, group, node, suspects, (), counting)) = (
         role,
         disk_state,
-        flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE | LOST_CACHE | HOLDS),
+        flags(CRASHED_OWNER | PEER_OUTDATED | DIRTY_SINCE | LOST_CACHE | HOLDS | RESUMES),
         at_most(be_u8, HISTORY_MAX, "at most 16 generations"),
         at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
         be_u8,
@@ -116,6 +117,7 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Hello> {
         dirty_since,
         crashed_owner: flags & CRASHED_OWNER != 0,
         lost_cache: flags & LOST_CACHE != 0,
+        resumes: flags & RESUMES != 0,
         holds: flags & HOLDS != 0,
         peer_outdated: flags & PEER_OUTDATED != 0,
         received,
@@ -220,6 +222,7 @@ fn flags_of(hello: &Hello) -> u8 {
         | flag(hello.dirty_since.is_some(), DIRTY_SINCE)
         | flag(hello.lost_cache, LOST_CACHE)
         | flag(hello.holds, HOLDS)
+        | flag(hello.resumes, RESUMES)
 }
 
 pub(in crate::wire) fn role_to_wire(role: Role) -> u8 {
@@ -266,6 +269,7 @@ mod tests {
             dirty_since: Some(Generation(0xbb)),
             crashed_owner: true,
             lost_cache: false,
+            resumes: false,
             holds: false,
             peer_outdated: false,
             received: Marks { epoch: OwnerEpoch(3), applied_upto: WriteSeq(0x21), durable_upto: WriteSeq(0x20) },
