@@ -632,17 +632,7 @@ impl Replica {
                 self.outputs.push_back(Output::Event(Event::Degraded { generation: self.generation }));
                 self.go_on_alone(now);
             }
-            (Then::Together, result) => {
-                let is_established = self.owner.as_ref().is_some_and(Owner::is_established);
-                let owner = self.owner.as_mut().filter(|owner| owner.is_joining);
-                if let Some(owner) = owner {
-                    owner.is_joining = false;
-                    // The record still says what it said: they are as they were before.
-                    owner.alone = result.is_err() && is_established;
-                    self.peer_outdated |= owner.alone;
-                    self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
-                }
-            }
+            (Then::Together, result) => self.together(now, result),
             (Then::Greet, Ok(())) => self.greet_again(now),
             (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
             (Then::Weaken(id, mode), Ok(())) => {
@@ -664,28 +654,6 @@ impl Replica {
                 self.show();
             }
         }
-    }
-
-    /// Stop acknowledging → record that the peer is outdated → acknowledge on.
-    pub(super) fn degrade(&mut self, now: Instant) {
-        self.draw_generation();
-        self.peer_outdated = true;
-        self.degrading = Degrading::Recording;
-        self.store(Then::Alone);
-        if self.planted.has(Fault::SkipDegradeRule) {
-            self.go_on_alone(now);
-        }
-    }
-
-    fn go_on_alone(&mut self, now: Instant) {
-        if let Some(owner) = &mut self.owner {
-            owner.alone = true;
-        }
-        self.with_owner(now, |owner, cx| {
-            owner.evaluate_all(cx);
-            owner.tell_generation(cx);
-        });
-        self.greet_again(now);
     }
 }
 
