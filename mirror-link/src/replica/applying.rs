@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::io::{LocalAction, Output};
 use super::machine::{Replica, Then};
 use super::owner::LocalWork;
-use super::planted::Fault;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{Generation, VolumeIndex, WriteSeq};
@@ -36,9 +35,6 @@ impl Replica {
                 Op::ResyncDone { generation } => {
                     // What it says is so once the medium has what came before it.
                     self.resync_done = Some((seq.0, generation));
-                    if self.planted.has(Fault::ForgetEarly) {
-                        self.clear_map();
-                    }
                     self.flushes.push((seq.0, self.receiver.applied_upto()));
                     Some(LocalAction::Flush { volume: None })
                 }

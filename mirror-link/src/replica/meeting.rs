@@ -418,6 +418,9 @@ impl Replica {
         if begin.resync && fresh && self.disk != DiskState::Failed {
             self.set_disk(DiskState::Inconsistent);
             self.counting = Some(begin.counting);
+            if self.planted.has(Fault::ForgetEarly) {
+                self.clear_map();
+            }
             self.receiver.gated = true;
             self.store(Then::Ungate);
         } else {

@@ -154,6 +154,8 @@ impl Scenario {
         };
         if rng.permille(100) {
             scenario.spread_thin(rng);
+        } else if rng.permille(100) {
+            scenario.lose_caches(rng);
         }
         scenario
     }
@@ -170,6 +172,23 @@ impl Scenario {
         self.queue = QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 1024 };
         for habits in &mut self.hosts {
             habits.depth = habits.depth.max(4);
+            habits.think.high = 20_000;
+        }
+    }
+
+    /// Machines that go down one after the other, and hosts that never flush.
+    fn lose_caches(&mut self, rng: &mut Rng) {
+        self.policy.mode = rng.pick(&[Mode::Sync, Mode::Sync, Mode::Memsync]);
+        self.policy.wait_for_peer = Duration::from_secs(5);
+        self.troubles = vec![Trouble::PowerLoss, Trouble::Failover];
+        self.trouble_every = Delay { low: 20_000, high: 500_000 };
+        self.detection = 300_000;
+        self.reconnect.high = 20_000;
+        self.length = 4_000_000;
+        self.map.piece_bytes = 512;
+        (self.store_fails, self.disk_fails) = (0, 0);
+        for habits in &mut self.hosts {
+            (habits.flushes, habits.durable) = (0, 0);
             habits.think.high = 20_000;
         }
     }
