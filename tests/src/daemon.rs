@@ -262,11 +262,19 @@ fn panic_note(text: &str) {
 
 /// Looks again and again at something that nobody tells us about.
 pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    assert!(comes_true(patience, &mut holds), "{what}: not within {patience:?}");
+}
+
+/// As `wait_until`, for who has more to say where it does not: false.
+pub fn comes_true(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     while !holds() {
-        assert!(since.elapsed() < patience, "{what}: not within {patience:?}");
+        if since.elapsed() >= patience {
+            return false;
+        }
         thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 /// Ports that were free a moment ago, for TCP and for UDP, and that the system gives to nobody who asks for any: they lie

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use scenarios::daemon::comes_true;
 use scenarios::history::{BLOCK, History, Promise};
 use scenarios::host::{Ending, Host, Load, Trouble, read};
 use scenarios::initiator::Error;
@@ -431,13 +432,9 @@ impl Run {
                     && ours["applied_upto"] == ours["seq"]
                     && ours["rpo"]["bytes"] == 0
             };
-            let since = Instant::now();
-            while !is_at_rest() {
-                if since.elapsed() > PATIENCE {
-                    let stands = [serving.group(name), other.group(name)];
-                    self.fail(&format!("{name} does not come to rest: {} serves; {stands:?}", serving.name));
-                }
-                std::thread::sleep(Duration::from_millis(5));
+            if !comes_true(PATIENCE, is_at_rest) {
+                let stands = [serving.group(name), other.group(name)];
+                self.fail(&format!("{name} does not come to rest: {} serves; {stands:?}", serving.name));
             }
             if let Err(what) = self.judge_images(volume) {
                 self.fail(&what);

@@ -169,6 +169,7 @@ impl Replica {
             self.go_alone(now);
             return;
         }
+        self.caretaker = false;
         if let Err(refusal) = may_promote(self.disk, &self.meeting, force) {
             return self.refuse(id, refusal);
         }
@@ -597,7 +598,7 @@ impl Replica {
     }
 
     fn give_up(&mut self, refusal: Refusal) {
-        (self.last_record, self.caretaker) = (None, false);
+        self.last_record = None;
         if let Some(Pending { id: Some(id), .. }) = self.pending.take() {
             self.refuse(id, refusal);
         }
