@@ -98,9 +98,13 @@ impl Replica {
         }
     }
 
-    /// The peer said that it is Primary, and not since `since`: until then it is either heard again, or dead.
+    /// The peer said that it is Primary, and not since `since`: until then it is either heard again, or dead. A session that
+    /// is still up does not tell: of a machine that went down nobody closes the connections.
     pub(super) fn rival_may_be_dead_at(&self, now: Instant, since: Instant) -> Option<Instant> {
-        self.rival(now).filter(|claim| claim.heard <= since).map(|claim| claim.good_until())
+        let met = self.meeting.theirs().filter(|_| self.meeting.is_up());
+        let gave_way = met.is_some_and(|theirs| theirs.role != Role::Primary);
+        let is_rival = |claim: &Claim| !gave_way && claim.role == Role::Primary && claim.is_fresh(now);
+        self.claim.filter(is_rival).filter(|claim| claim.heard <= since).map(|claim| claim.good_until())
     }
 
     /// As its heartbeats say; for people.

@@ -170,10 +170,12 @@ impl Replica {
             return;
         }
         self.caretaker = false;
-        if let Err(refusal) = may_promote(self.disk, &self.meeting, force) {
-            return self.refuse(id, refusal);
-        }
         let dead_at = self.rival_may_be_dead_at(now, now).filter(|_| !force);
+        match may_promote(self.disk, &self.meeting, force) {
+            Ok(()) => (),
+            Err(Refusal::PeerIsPrimary(_)) if dead_at.is_some() => (),
+            Err(refusal) => return self.refuse(id, refusal),
+        }
         let mut remarks = Vec::new();
         if matches!(self.disk, DiskState::Inconsistent | DiskState::Outdated | DiskState::Failed) {
             remarks.push(format!(
@@ -527,12 +529,15 @@ impl Replica {
             What::Promoting { force: false, since, .. } if self.rival_may_be_dead_at(now, since).is_some() => (),
             What::Promoting { flush: Flush::UnderWay, .. } if !is_late => (),
             What::Promoting { force, since, flush: Flush::Due } if self.receiver.is_quiet() => {
-                self.flush_before_reign(What::Promoting { force, since, flush: Flush::UnderWay });
+                match self.may_ascend(now, force) {
+                    Ok(()) => self.flush_before_reign(What::Promoting { force, since, flush: Flush::UnderWay }),
+                    // The peer is heard again, or came back.
+                    Err(refusal) => self.give_up(refusal),
+                }
             }
             What::Promoting { force, flush: Flush::Done, .. } if self.receiver.is_quiet() => {
                 match self.may_ascend(now, force) {
                     Ok(()) => self.ascend_from_replica(now),
-                    // The peer came back meanwhile.
                     Err(refusal) => self.give_up(refusal),
                 }
             }

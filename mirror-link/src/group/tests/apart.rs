@@ -11,16 +11,20 @@ use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::{Marks, Role};
 
 const PEER: Instance = Instance(0xbea7);
-/// Of the test's heartbeats, as T1.
-const GOOD_FOR: Duration = Duration::from_millis(400);
+/// Of the tests' heartbeats, as T1.
+pub const GOOD_FOR: Duration = Duration::from_millis(400);
 /// Longer than a group of these tests waits for its peer at start.
 const LONG: Duration = Duration::from_millis(900);
 
 impl Node {
     fn hears(&self, role: Role, epoch: u64) {
+        self.hears_of(PEER, role, epoch);
+    }
+
+    pub fn hears_of(&self, peer: Instance, role: Role, epoch: u64) {
         let marks =
             Marks { epoch: OwnerEpoch(epoch), applied_upto: WriteSeq::default(), durable_upto: WriteSeq::default() };
-        self.group.told(PEER, GroupBeat { group: GroupTag::of("db"), role, marks }, GOOD_FOR);
+        self.group.told(peer, GroupBeat { group: GroupTag::of("db"), role, marks }, GOOD_FOR);
     }
 
     async fn hears_for(&self, role: Role, long: Duration) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::apart::GOOD_FOR;
 use super::joined::MODES;
 use super::node::eventually;
 use super::pair::Pair;
@@ -132,4 +133,32 @@ async fn a_copy_gives_way_in_a_split_brain_only() {
         (pair.a.status().role, pair.a.device.content()[0], pair.a.status().split_brain),
         (Role::Secondary, 2, false)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_upon_the_owners_death_waits_until_that_is_known() {
+    let pair = Pair::start(Mode::Sync).await;
+    let line = pair.connected().await;
+    pair.b.hears_of(pair.a.instance, Role::Primary, 1);
+    let death = async {
+        tokio::time::sleep(GOOD_FOR / 4).await;
+        line.cut().await;
+    };
+    let (promoted, ()) = tokio::join!(pair.b.command(Command::Promote { force: false }), death);
+    assert_eq!(promoted.map(|_| pair.b.status().role), Ok(Role::Primary));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_is_refused_once_the_owner_is_heard_again() {
+    let pair = Pair::start(Mode::Sync).await;
+    let _line = pair.connected().await;
+    pair.b.hears_of(pair.a.instance, Role::Primary, 1);
+    let life = async {
+        tokio::time::sleep(GOOD_FOR / 4).await;
+        pair.b.hears_of(pair.a.instance, Role::Primary, 1);
+    };
+    let asked = std::time::Instant::now();
+    let (refused, ()) = tokio::join!(pair.b.command(Command::Promote { force: false }), life);
+    assert_eq!(refused, Err(Refusal::PeerIsPrimary("alpha".into())));
+    assert!(asked.elapsed() < GOOD_FOR, "{:?}", asked.elapsed());
 }
