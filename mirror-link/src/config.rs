@@ -135,6 +135,8 @@ pub struct Policy {
     pub max_stall: Duration,
     /// At start, how long an owner waits for its peer (which may have taken over) before it goes on alone.
     pub wait_for_peer: Duration,
+    /// What one in a hundred of hosts' answers may take beside a resync; `None`: twice what it takes without.
+    pub host_latency: Option<Duration>,
 }
 
 /// Bounds of what waits for the peer, bytes of payload.

@@ -439,6 +439,7 @@ without it."
                 left_bytes: 12 << 30,
                 bytes_per_second: 850e6,
                 seconds_left: Some(15.2),
+                host_latency_goal: None,
             }),
             ..testing::group().status
         };

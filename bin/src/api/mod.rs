@@ -110,6 +110,10 @@ pub fn check(command: &Command) -> Result<(), Failure> {
             let shown = humantime::format_duration(*time);
             Failure::new(format!("a max-stall of {shown} is out of range"), remedy)
         }),
+        Command::HostLatency(Some(time)) => within(*time, HOST_LATENCY).map_err(|remedy| {
+            let shown = humantime::format_duration(*time);
+            Failure::new(format!("a host latency of {shown} is out of range"), remedy)
+        }),
         _ => Ok(()),
     }
 }
@@ -125,6 +129,7 @@ pub fn within(time: Duration, range: RangeInclusive<Duration>) -> Result<(), Str
 
 /// As in the configuration.
 pub const MAX_STALL: RangeInclusive<Duration> = crate::config::TIME;
+pub const HOST_LATENCY: RangeInclusive<Duration> = crate::config::HOST_LATENCY;
 
 /// Where `admin.socket` is unless somebody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/lunmirror/admin.sock";

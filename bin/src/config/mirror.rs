@@ -60,13 +60,16 @@ pub fn mirror(
     };
     let max_stall = time(raw.max_stall, TIME, default.max_stall, &place.at("max_stall"), findings);
     let wait = time(raw.wait_for_peer, WAIT, default.wait_for_peer, &place.at("wait_for_peer"), findings);
+    let host_latency = raw.resync.and_then(|resync| resync.host_latency).map(|written| {
+        time(Some(written), HOST_LATENCY, *HOST_LATENCY.start(), &place.at("resync").at("host_latency"), findings)
+    });
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
     let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
     Some(VolumeMirror {
         peer: peer?,
         group: group?,
         first_role: role?,
-        policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait },
+        policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait, host_latency },
         queue,
         map,
     })
@@ -237,6 +240,9 @@ const INITIATOR_PATIENCE: Duration = Duration::from_secs(30);
 
 /// No waiting at all, up to a day.
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
+
+/// Below what a device takes a resync would never be let go on; above a second, nobody waits so long.
+pub const HOST_LATENCY: RangeInclusive<Duration> = Duration::from_micros(50)..=Duration::from_secs(10);
 
 /// Bytes: from a burst of small writes to more memory than a host has.
 const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);

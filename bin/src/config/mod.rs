@@ -27,6 +27,7 @@ use target_core::target::config::Config;
 pub use fault::{ConfigErrors, Fault};
 use fault::{Findings, Place};
 pub use limits::TIME;
+pub use mirror::HOST_LATENCY;
 
 /// A configuration to run with, and what is unwise about it.
 #[derive(Debug)]

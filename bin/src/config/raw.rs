@@ -82,6 +82,13 @@ pub struct RawMirror {
     pub wait_for_peer: Option<Time>,
     pub queue: Option<RawQueue>,
     pub map: Option<RawMap>,
+    pub resync: Option<RawResync>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawResync {
+    pub host_latency: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize)]

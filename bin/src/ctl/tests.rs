@@ -59,6 +59,7 @@ fn a_node_with_troubles() {
                 left_bytes: 12 << 30,
                 bytes_per_second: 850e6,
                 seconds_left: Some(15.2),
+                host_latency_goal: None,
             }),
             ..healthy.status.clone()
         },
@@ -178,7 +179,13 @@ fn after_a_command() {
 #[test]
 fn progress_is_whole_only_when_nothing_is_left() {
     let resync = |total_bytes, left_bytes| {
-        show::percent_done(&ResyncStatus { total_bytes, left_bytes, bytes_per_second: 0.0, seconds_left: None })
+        show::percent_done(&ResyncStatus {
+            total_bytes,
+            left_bytes,
+            bytes_per_second: 0.0,
+            seconds_left: None,
+            host_latency_goal: None,
+        })
     };
     assert_eq!((resync(1000, 1), resync(1000, 0), resync(0, 0), resync(10, 20)), (99, 100, 100, 0));
 }

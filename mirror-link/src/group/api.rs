@@ -31,6 +31,8 @@ pub struct Group {
     pub(super) core: Mutex<Core>,
     /// Some write is under way for which some read may have to wait.
     pub(super) reads_look_closer: AtomicBool,
+    /// A resync wants to know how long hosts' reads take.
+    pub(super) times_reads: AtomicBool,
     pub(super) devices: Devices,
     pub(super) observer: Arc<dyn Observer>,
     /// Whose turn it is to tell the observer; again while it is being told, should it call the group.
@@ -109,6 +111,18 @@ impl Group {
             return Eventually::Now(Ok(()));
         }
         self.host(|op| Input::Read { op, volume, extent })
+    }
+
+    /// Now, if it matters how long a read takes that begins now: for `read_took`.
+    pub fn read_begins(&self) -> Option<Instant> {
+        self.times_reads.load(Ordering::Relaxed).then(Instant::now)
+    }
+
+    /// A host has the blocks that it began to read then.
+    pub fn read_took(&self, since: Option<Instant>) {
+        if let Some(since) = since {
+            self.core.lock().replica.read_took(Instant::now(), since);
+        }
     }
 
     pub fn mark(self: &Arc<Group>, volume: VolumeIndex, kind: MarkKind, data: Bytes) -> Io<()> {

@@ -66,6 +66,7 @@ impl Group {
             config,
             core: Mutex::new(Core::new(replica, now)),
             reads_look_closer: AtomicBool::new(true),
+            times_reads: AtomicBool::new(false),
             devices: Devices::new(devices),
             observer,
             observing: ReentrantMutex::new(()),

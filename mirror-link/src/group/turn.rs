@@ -45,11 +45,15 @@ impl Group {
         result
     }
 
-    /// Readers look at the flag without the lock: it must stand before a write that they should wait for can be read.
+    /// Readers look at the flags without the lock: the first must stand before a write that they should wait for can be read.
     fn let_go(&self, core: MutexGuard<'_, Core>) {
         let look_closer = core.replica.reads_look_closer();
         if self.reads_look_closer.load(Ordering::Relaxed) != look_closer {
             self.reads_look_closer.store(look_closer, Ordering::Release);
+        }
+        let times_reads = core.replica.times_reads();
+        if self.times_reads.load(Ordering::Relaxed) != times_reads {
+            self.times_reads.store(times_reads, Ordering::Relaxed);
         }
     }
 

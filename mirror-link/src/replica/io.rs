@@ -346,6 +346,8 @@ pub enum Command {
     OnLinkLoss(OnLinkLoss),
     /// As `Policy::max_stall`.
     MaxStall(Duration),
+    /// As `Policy::host_latency`.
+    HostLatency(Option<Duration>),
     /// Replicate no more until told: everything is queued as if the line were cut.
     Pause,
     Resume,

@@ -342,6 +342,7 @@ impl Replica {
             stall,
             retry,
             owner.and_then(|owner| owner.resync_retry),
+            owner.and_then(|owner| owner.pace.due()),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
             self.pending.as_ref().map(Pending::wakes_at),
@@ -361,6 +362,17 @@ impl Replica {
         !self.serving()
             || self.policy.mode != Mode::Async
                 && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
+    }
+
+    /// A resync goes by how long hosts wait: `read_took` wants to be told.
+    pub fn times_reads(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.resync.is_some())
+    }
+
+    pub fn read_took(&mut self, now: Instant, since: Instant) {
+        if let Some(owner) = &mut self.owner {
+            owner.host_has_answer(now, since);
+        }
     }
 
     pub fn status(&self, now: Instant) -> status::GroupStatus {

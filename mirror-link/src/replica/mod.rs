@@ -19,6 +19,7 @@ mod lag;
 mod machine;
 mod meeting;
 mod owner;
+mod pace;
 pub mod planted;
 mod receiver;
 pub mod reconcile;

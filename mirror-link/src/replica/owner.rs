@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::dirty::{DirtyMap, Undurable};
 use super::io::{Event, HostChange, HostOp, LocalAction, LocalIo, Output};
+use super::pace::Pace;
 use super::planted::{Fault, Planted};
 use super::ring::{Place, Ring, Slots};
 use super::stream::{Resync, Stream};
@@ -79,6 +80,7 @@ pub(super) struct Owner {
     /// The peer can't go on from the ring: a resync has to come first.
     pub detached: bool,
     pub resync: Option<Resync>,
+    pub(super) pace: Pace,
     pub(super) resync_reads: usize,
     pub resync_retry: Option<Instant>,
     /// Read for the resync and not applied by the peer: what hosts write there comes after them. At most what the queue holds.
@@ -211,6 +213,7 @@ impl Owner {
             is_joining: false,
             detached: false,
             resync: None,
+            pace: Pace::new(now),
             resync_reads: 0,
             resync_retry: None,
             copies: Vec::new(),
@@ -537,6 +540,7 @@ impl Owner {
         let active = self.active.swap_remove(at);
         if let Some(op) = active.op {
             self.after = self.after.max(active.seq);
+            self.host_has_answer(cx.now, active.since);
             cx.out.push_back(Output::Complete { op, result });
         }
         if !active.is_stalled {

@@ -113,6 +113,11 @@ impl Replica {
             }
             Command::OnLinkLoss(on_link_loss) => set_policy(self, &|policy| policy.on_link_loss = on_link_loss),
             Command::MaxStall(max_stall) => set_policy(self, &|policy| policy.max_stall = max_stall),
+            // It promises hosts nothing, so each node keeps its own.
+            Command::HostLatency(goal) => {
+                self.policy.host_latency = goal;
+                self.answer(id, Ok(Vec::new()));
+            }
             Command::Pause | Command::Resume if self.role == Role::Secondary => {
                 self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));
             }

@@ -124,6 +124,8 @@ pub struct ResyncStatus {
     pub left_bytes: u64,
     pub bytes_per_second: f64,
     pub seconds_left: Option<f64>,
+    /// What one in a hundred of hosts' answers is to take no longer than, seconds; `None` while no hosts are there to tell.
+    pub host_latency_goal: Option<f64>,
 }
 
 pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {

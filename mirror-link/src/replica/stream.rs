@@ -100,6 +100,7 @@ impl Owner {
         let (writes, bytes) = (self.ring.lag_writes, self.ring.lag_bytes);
         if resync {
             let total_bytes = self.dirty.bytes();
+            self.pace.begin(cx.now);
             self.resync = Some(Resync { total_bytes, began: cx.now });
             cx.out.push_back(Output::Event(Event::ResyncStarted { bytes: total_bytes }));
         } else if writes > 0 {
@@ -432,9 +433,9 @@ impl Owner {
             return;
         }
         self.resync_retry = None;
-        let reads_max = if self.is_waited_for() { RESYNC_READS_BESIDE_HOSTS } else { RESYNC_READS_MAX };
-        while self.resync_reads < reads_max && self.has_room_for_resync() {
-            let Some((volume, extent)) = self.dirty.take(RESYNC_BYTES.div_ceil(self.dirty.piece_bytes())) else {
+        let allowed = self.pace.allowed(cx.now, cx.policy.host_latency);
+        while self.copies_under_way() < allowed.copies && self.has_room_for_resync(allowed.bytes) {
+            let Some((volume, extent)) = self.dirty.take(allowed.bytes.div_ceil(self.dirty.piece_bytes())) else {
                 break;
             };
             self.resync_reads += 1;
@@ -453,9 +454,19 @@ impl Owner {
         }
     }
 
-    fn has_room_for_resync(&self) -> bool {
+    /// Being read, or read and not applied.
+    fn copies_under_way(&self) -> usize {
+        self.resync_reads + self.copies.len()
+    }
+
+    pub(super) fn host_has_answer(&mut self, now: Instant, since: Instant) {
+        let copies = self.copies_under_way();
+        self.pace.answered(now, now.saturating_duration_since(since), copies);
+    }
+
+    fn has_room_for_resync(&self, copy_bytes: u64) -> bool {
         // What the reads under way will find is not in memory yet, and will be.
-        let coming = self.resync_reads as u64 * RESYNC_BYTES;
+        let coming = self.resync_reads as u64 * copy_bytes;
         self.ring.memory_bytes + coming + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
     }
 
@@ -555,19 +566,16 @@ impl Owner {
             let done = resync.total_bytes.saturating_sub(left_bytes) as f64;
             let bytes_per_second = if seconds > 0.0 { done / seconds } else { 0.0 };
             let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
-            ResyncStatus { total_bytes: resync.total_bytes, left_bytes, bytes_per_second, seconds_left }
+            let host_latency_goal = self.pace.goal(policy.host_latency).map(|goal| goal.as_secs_f64());
+            let total_bytes = resync.total_bytes;
+            ResyncStatus { total_bytes, left_bytes, bytes_per_second, seconds_left, host_latency_goal }
         });
     }
 }
 
 /// Spilled writes on their way back at once.
 const FETCHING_MAX: usize = 32;
-/// In one read; one piece where that is more.
-const RESYNC_BYTES: u64 = 256 << 10;
 /// Free memory in the queue without which a resync takes nothing up; half of a queue that is smaller.
 const RESYNC_ROOM: u64 = 1 << 20;
-const RESYNC_READS_MAX: usize = 16;
-/// Hosts come first.
-const RESYNC_READS_BESIDE_HOSTS: usize = 2;
 /// After a read that failed.
 const RESYNC_RETRY_AFTER: Duration = Duration::from_secs(5);

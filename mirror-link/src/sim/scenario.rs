@@ -235,12 +235,17 @@ impl Habits {
 }
 
 fn draw_policy(rng: &mut Rng) -> Policy {
-    Policy {
+    let mut policy = Policy {
         mode: rng.pick(&[Mode::Async, Mode::Memsync, Mode::Sync, Mode::Sync]),
         on_link_loss: rng.pick(&[OnLinkLoss::Degrade, OnLinkLoss::Degrade, OnLinkLoss::Hold]),
         max_stall: Duration::from_millis(rng.between(100, 3000)),
         wait_for_peer: Duration::from_millis(rng.between(100, 5000)),
-    }
+        host_latency: None,
+    };
+    // Not drawn: seeds keep their meaning.
+    let stall = policy.max_stall;
+    policy.host_latency = (stall.as_millis() % 3 == 0).then(|| stall / 200);
+    policy
 }
 
 fn draw_queue(rng: &mut Rng) -> QueueBounds {

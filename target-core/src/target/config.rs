@@ -396,8 +396,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// No acknowledged write is lost with a node, and hosts go on when the link is.
-pub const DEFAULT_POLICY: Policy =
-    Policy { mode: Mode::Sync, on_link_loss: OnLinkLoss::Degrade, max_stall: MAX_STALL, wait_for_peer: WAIT_FOR_PEER };
+pub const DEFAULT_POLICY: Policy = Policy {
+    mode: Mode::Sync,
+    on_link_loss: OnLinkLoss::Degrade,
+    max_stall: MAX_STALL,
+    wait_for_peer: WAIT_FOR_PEER,
+    host_latency: None,
+};
 
 /// Within the patience of initiators: the kernel's give a command 30 s, and multipathing less.
 pub const MAX_STALL: Duration = Duration::from_secs(5);

@@ -98,6 +98,9 @@ pub fn changes(old: &VolumeMirror, new: &VolumeMirror) -> Vec<Command> {
     if old.max_stall != new.max_stall {
         commands.push(Command::MaxStall(new.max_stall));
     }
+    if old.host_latency != new.host_latency {
+        commands.push(Command::HostLatency(new.host_latency));
+    }
     if old.on_link_loss != new.on_link_loss {
         commands.push(Command::OnLinkLoss(new.on_link_loss));
     }
@@ -117,6 +120,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("on_link_loss", ours.on_link_loss == theirs.on_link_loss),
         ("max_stall", ours.max_stall == theirs.max_stall),
         ("wait_for_peer", ours.wait_for_peer == theirs.wait_for_peer),
+        ("resync", ours.host_latency == theirs.host_latency),
         ("queue", first.queue == other.queue),
         ("map", first.map == other.map),
     ]
@@ -126,11 +130,11 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
 }
 
 /// Keys under `mirror` that a reload changes.
-const LIVE: [&str; 3] = ["mode", "on_link_loss", "max_stall"];
+const LIVE: [&str; 4] = ["mode", "on_link_loss", "max_stall", "resync"];
 const ADDED: &str = "a mirrored volume is added, or a volume mirrored, at a restart only; restart the target";
 const REMOVED: &str = "a mirrored volume is removed, or no longer mirrored, at a restart only; restart the target";
 const UNCHANGED: &str =
-    "of `mirror` only mode, on_link_loss and max_stall change while it is served; restart the target";
+    "of `mirror` only mode, on_link_loss, max_stall and resync change while it is served; restart the target";
 
 #[cfg(test)]
 mod tests {

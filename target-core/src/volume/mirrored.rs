@@ -53,13 +53,18 @@ impl BlockDevice for MirroredVolume {
     }
 
     fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut> {
+        let began = self.group.read_begins();
         match self.local.read(extent, buffer) {
-            Eventually::Now(Ok(data)) => self.group.may_read(self.index, extent).map(|settled| settled.map(|()| data)),
+            Eventually::Now(Ok(data)) => {
+                self.group.read_took(began);
+                self.group.may_read(self.index, extent).map(|settled| settled.map(|()| data))
+            }
             Eventually::Now(Err(error)) => Eventually::Now(Err(error)),
             Eventually::Later(reading) => {
                 let (group, index) = (self.group.clone(), self.index);
                 Eventually::later(async move {
                     let data = reading.await?;
+                    group.read_took(began);
                     group.may_read(index, extent).await?;
                     Ok(data)
                 })

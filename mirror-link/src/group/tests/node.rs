@@ -42,6 +42,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
             on_link_loss: OnLinkLoss::Degrade,
             max_stall: Duration::from_secs(1),
             wait_for_peer: Duration::from_millis(300),
+            host_latency: None,
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         queue: QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 256 },

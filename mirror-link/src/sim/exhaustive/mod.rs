@@ -130,6 +130,7 @@ impl Plan {
                 on_link_loss: OnLinkLoss::Degrade,
                 max_stall: Duration::from_secs(3),
                 wait_for_peer: Duration::from_secs(3),
+                host_latency: None,
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 64 },
