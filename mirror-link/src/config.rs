@@ -87,6 +87,17 @@ pub struct GroupConfig {
     pub policy: Policy,
     pub queue: QueueBounds,
     pub map: MapBounds,
+    /// `None`: the copies are compared when an operator wants it.
+    pub scrub: Option<Scrub>,
+}
+
+/// The owner compares both copies by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// From the end of one to the beginning of the next; before the first, since the process began.
+    pub every: Duration,
+    /// Bytes a second of each copy; `None`: as fast as a resync reads.
+    pub rate: Option<u64>,
 }
 
 /// How finely the map on disk tells where the copies may differ.

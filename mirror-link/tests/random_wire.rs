@@ -115,19 +115,24 @@ fn ack(random: &mut Random) -> Ack {
         applied: Default::default(),
         credit: Credit { seq: random.seq(), bytes: random.next() },
         failed: (0..random.below(3)).map(|_| random.seq()).collect(),
+        differs: (0..random.below(3)).map(|_| random.seq()).collect(),
     }
 }
 
 fn op(random: &mut Random) -> Op {
     let volume = VolumeIndex(random.byte().into());
     let range = Range { lba: Lba(random.next()), blocks: BlockCount(1 + random.below(3) as u64) };
-    match random.below(8) {
+    match random.below(9) {
         0 => Op::WriteZeroes { volume, range, allocation: Allocation::MayRelease, durable: random.one_in(2) },
         1 => Op::Unmap { volume, range },
         2 => Op::Flush,
         3 => Op::Mark { volume, kind: MarkKind(random.byte()), data: vec![random.byte(); random.below(50)].into() },
         4 => Op::Void,
         5 => Op::ResyncDone { generation: random.generation() },
+        6 => {
+            let digest = Digest(std::array::from_fn(|_| random.byte()));
+            Op::Verify { volume, range, digest, is_copy: random.one_in(2), known: random.seq() }
+        }
         _ => {
             let fill = if random.one_in(2) { Some(random.byte()) } else { None };
             let data: Vec<u8> = (0..512 * range.blocks.0).map(|_| fill.unwrap_or_else(|| random.byte())).collect();

@@ -105,6 +105,30 @@ fn one_seed_is_one_run() {
     }
 }
 
+#[test]
+fn a_verify_finds_what_nobody_wrote_and_only_that() {
+    let next = AtomicU64::new(0);
+    let wrong = Mutex::new(Vec::new());
+    let count = from_env("SIM_SILENT", 200);
+    on_all_processors(|| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= count {
+                return;
+            }
+            let report = catch_unwind(AssertUnwindSafe(|| World::play_silent(seed, Instant::now(), false)));
+            let text = match report {
+                Ok(Report { violation: None, .. }) => continue,
+                Ok(Report { violation: Some(found), .. }) => format!("{found:?}"),
+                Err(panic) => panic_text(&*panic),
+            };
+            wrong.lock().push((seed, text));
+        }
+    });
+    let wrong = wrong.into_inner();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Who is to find it. Who else does may do so by accident.
 fn judges(fault: Fault) -> &'static [&'static str] {
     match fault {
@@ -118,6 +142,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::PromoteUnflushed => &["Alike", "Closed"],
         Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],
+        Fault::VerifyReadsThrough => &["Verified"],
+        Fault::CompareBlind => &["Alike", "Kept", "Closed"],
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Mutex, ReentrantMutex};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::core::Core;
 use super::keepers::Signals;
@@ -34,6 +35,8 @@ pub struct Group {
     /// A resync wants to know how long hosts' reads take.
     pub(super) times_reads: AtomicBool,
     pub(super) devices: Devices,
+    /// Bounds how much is read at a time to be compared.
+    pub(super) digests: Arc<Semaphore>,
     pub(super) observer: Arc<dyn Observer>,
     /// Whose turn it is to tell the observer; again while it is being told, should it call the group.
     pub(super) observing: ReentrantMutex<()>,

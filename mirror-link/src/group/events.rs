@@ -2,7 +2,7 @@
 
 use crate::ids::{GroupName, NodeName};
 use crate::replica::io::Event;
-use crate::replica::status::HeldBack;
+use crate::replica::status::{HeldBack, VerifyState, VerifyStatus};
 use crate::wire::message::{DiskState, Role};
 
 pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
@@ -53,9 +53,19 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
         Event::ReplayStarted { writes, bytes } => {
             tracing::info!(%group, %peer, writes, bytes, "sending the peer the writes that were queued for it");
         }
-        Event::ResyncStarted { bytes } => {
+        Event::ResyncStarted { bytes, compares: false } => {
             tracing::info!(%group, %peer, bytes, "resync: the peer gets the blocks that it lacks");
         }
+        Event::ResyncStarted { bytes, compares: true } => {
+            tracing::info!(%group, %peer, bytes, "resync: blocks are compared by digest, and the peer gets those that differ");
+        }
+        Event::VerifyStarted { bytes, scrub: true, .. } => {
+            tracing::info!(%group, %peer, bytes, "scrub: both copies are compared");
+        }
+        Event::VerifyStarted { bytes, repair, .. } => {
+            tracing::info!(%group, %peer, bytes, repair, "verify: both copies are compared");
+        }
+        Event::VerifyEnded(told) => log_verify(group, peer, told),
         Event::ResyncDone { took } => {
             let took = humantime::format_duration(std::time::Duration::from_millis(took.as_millis() as u64));
             tracing::info!(%group, %peer, %took, "resync done: the copies are alike");
@@ -75,6 +85,39 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
             "the peer's device failed to store a write; its copy is not good until it is repaired and resynchronized"
         ),
         Event::LocalFailed { error } => tracing::error!(%group, %error, "the local device failed"),
+    }
+}
+
+fn log_verify(group: &GroupName, peer: &NodeName, told: &VerifyStatus) {
+    let VerifyStatus { done_bytes, total_bytes, differing_bytes, unlisted_bytes, unread_bytes, .. } = told;
+    for range in &told.ranges {
+        let (volume, lba, blocks) = (&range.volume, range.lba, range.blocks);
+        tracing::warn!(%group, %peer, %volume, lba, blocks, "the copies differ");
+    }
+    if *unlisted_bytes > 0 {
+        tracing::warn!(%group, %peer, bytes = unlisted_bytes, "the copies differ in more places than are listed");
+    }
+    if *unread_bytes > 0 {
+        tracing::warn!(%group, %peer, bytes = unread_bytes, "this node's device could not read all that was to be compared");
+    }
+    match told.state {
+        VerifyState::Finished if *differing_bytes == 0 => {
+            tracing::info!(%group, %peer, total_bytes, "verify: the copies are alike");
+        }
+        VerifyState::Finished if told.repair => {
+            tracing::warn!(%group, %peer, differing_bytes, "verify: the copies differed; the peer has this node's blocks now");
+        }
+        VerifyState::Finished => tracing::warn!(
+            %group, %peer, differing_bytes,
+            "verify: the copies differ. To copy this node's blocks to the peer: lunmirrorctl verify {group} --repair"
+        ),
+        VerifyState::Stopped => {
+            tracing::info!(%group, %peer, done_bytes, total_bytes, differing_bytes, "verify: stopped by the operator");
+        }
+        VerifyState::Interrupted | VerifyState::Running => tracing::warn!(
+            %group, %peer, done_bytes, total_bytes, differing_bytes,
+            "verify: interrupted, as the pair is no longer one, or this node is to serve no more; another one begins anew"
+        ),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod api;
 mod core;
+mod digest;
 mod events;
 mod keepers;
 mod local;

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, ReentrantMutex};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::core::Core;
+use super::digest::DIGESTS_MAX;
 use super::keepers::{self, Signals};
 use super::local::Devices;
 use super::restore::{restore, restore_map};
@@ -68,6 +70,7 @@ impl Group {
             reads_look_closer: AtomicBool::new(true),
             times_reads: AtomicBool::new(false),
             devices: Devices::new(devices),
+            digests: Arc::new(Semaphore::new(DIGESTS_MAX)),
             observer,
             observing: ReentrantMutex::new(()),
             signals: Arc::new(Signals::default()),

@@ -12,11 +12,12 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::core::{Batch, Core, Notice, Rare};
+use super::digest::digest;
 use super::{Group, PeerSession, events, zeroes};
-use crate::block::{BlockError, Eventually};
+use crate::block::{BlockDevice, BlockError, Eventually};
 use crate::extent::Extent;
 use crate::ids::VolumeIndex;
-use crate::replica::io::{Input, LocalAction, LocalIo};
+use crate::replica::io::{Found, Input, LocalAction, LocalIo};
 
 /// Answers of devices within the turn that asked.
 type Answered = SmallVec<[(LocalIo, Result<(), BlockError>); 4]>;
@@ -98,9 +99,21 @@ impl Group {
     }
 
     fn carry_out_local(self: &Arc<Self>, io: LocalIo, action: LocalAction) -> Option<Result<(), BlockError>> {
-        if let LocalAction::Read { volume, extent } = action {
-            self.read_for_resync(io, volume, extent);
-            return None;
+        match action {
+            LocalAction::Read { volume, extent } => {
+                self.read(io, volume, extent, |device, extent| async move { zeroes::find(&*device, extent).await });
+                return None;
+            }
+            LocalAction::Digest { volume, extent } => {
+                let digests = self.digests.clone();
+                self.read(io, volume, extent, |device, extent| async move {
+                    // Never closed.
+                    let _turn = digests.acquire().await;
+                    digest(&*device, extent).await.map(Found::Digest)
+                });
+                return None;
+            }
+            _ => (),
         }
         match self.devices.change(action) {
             Eventually::Now(result) => Some(result),
@@ -111,13 +124,19 @@ impl Group {
         }
     }
 
-    /// Never within a turn, which may be a host's: a resync reads a lot.
-    fn read_for_resync(self: &Arc<Self>, io: LocalIo, volume: VolumeIndex, extent: Extent) {
+    /// Never within a turn, which may be a host's: a resync reads a lot, and a verify as much.
+    fn read<F: Future<Output = Result<Found, BlockError>> + Send>(
+        self: &Arc<Self>,
+        io: LocalIo,
+        volume: VolumeIndex,
+        extent: Extent,
+        find: impl FnOnce(Arc<dyn BlockDevice>, Extent) -> F + Send + 'static,
+    ) {
         let device = self.devices.get(volume).cloned();
         let group = Arc::downgrade(self);
         self.runtime.spawn(async move {
             let result = match device {
-                Ok(device) => zeroes::find(&*device, extent).await,
+                Ok(device) => find(device, extent).await,
                 Err(error) => Err(error),
             };
             if let Some(group) = group.upgrade() {

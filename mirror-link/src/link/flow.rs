@@ -121,6 +121,7 @@ mod tests {
             applied: Default::default(),
             credit: Credit::default(),
             failed: Default::default(),
+            differs: Default::default(),
         }))
     }
 

@@ -241,6 +241,7 @@ mod tests {
             applied: Default::default(),
             credit: Credit::default(),
             failed: failed.into_iter().map(WriteSeq).collect(),
+            differs: Default::default(),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::io::{LocalAction, Output};
+use super::io::{Found, LocalAction, Output};
 use super::machine::{Replica, Then};
 use super::owner::LocalWork;
 use crate::block::{BlockError, Durability};
@@ -38,6 +38,9 @@ impl Replica {
                     self.flushes.push((seq.0, self.receiver.applied_upto()));
                     Some(LocalAction::Flush { volume: None })
                 }
+                Op::Verify { volume, range, .. } => {
+                    self.extent(volume, range).map(|extent| LocalAction::Digest { volume, extent })
+                }
                 Op::Void => None,
             };
             match action {
@@ -69,6 +72,20 @@ impl Replica {
             (Ok(()), None) => (),
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
+    }
+
+    /// What this copy holds where the owner asks. What can't be read is not what it should be.
+    pub(super) fn compared(&mut self, now: Instant, seq: u64, result: Result<Found, BlockError>) {
+        let found = match result {
+            Ok(Found::Digest(digest)) => Some(digest),
+            Ok(Found::Data(_) | Found::Zeroes) => None,
+            Err(error) => {
+                self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
+                None
+            }
+        };
+        self.receiver.compared(WriteSeq(seq), found);
+        self.is_applied(now, WriteSeq(seq), false);
     }
 
     /// The receiver's own flush has ended. Where it failed, nobody knows which applied writes the medium lacks.

@@ -191,6 +191,26 @@ impl DirtyMap {
         }
     }
 
+    /// Some piece of these blocks is set.
+    pub fn any(&self, volume: VolumeIndex, extent: Extent) -> bool {
+        self.set > 0 && self.masks(volume, extent).any(|(region, mask)| self.word(region) & mask != 0)
+    }
+
+    /// None of these pieces any more. Whether any was.
+    pub fn unset(&mut self, volume: VolumeIndex, extent: Extent) -> bool {
+        let mut some = false;
+        for (region, mask) in self.masks(volume, extent) {
+            let bits = &mut self.volumes[usize::from(volume.0)];
+            let word = &mut bits.words[region.index as usize];
+            let fewer = u64::from((*word & mask).count_ones());
+            *word &= !mask;
+            bits.set -= fewer;
+            self.set -= fewer;
+            some |= fewer > 0;
+        }
+        some
+    }
+
     /// Everything that `other` has; which is empty afterwards.
     pub fn take_over(&mut self, other: &mut DirtyMap) {
         if other.set == 0 {
@@ -354,6 +374,18 @@ mod tests {
         assert_eq!(map.take(9), Some((VolumeIndex(0), extent(0, 300))));
         assert_eq!(map.take(9), Some((VolumeIndex(1), extent(0, 128))));
         assert_eq!(map.take(9), None);
+    }
+
+    #[test]
+    fn pieces_can_be_looked_for_and_taken_out() {
+        let mut map = DirtyMap::new(&volumes(), 512);
+        map.set(VolumeIndex(0), extent(60, 10));
+        assert!(map.any(VolumeIndex(0), extent(69, 9)) && !map.any(VolumeIndex(0), extent(70, 9)));
+        assert!(!map.any(VolumeIndex(1), extent(60, 10)) && !map.any(VolumeIndex(0), extent(60, 0)));
+        assert!(map.unset(VolumeIndex(0), extent(62, 4)) && !map.unset(VolumeIndex(0), extent(62, 4)));
+        assert_eq!(map.bytes(), 6 * 512);
+        assert_eq!(map.take(9), Some((VolumeIndex(0), extent(60, 2))));
+        assert_eq!(map.take(9), Some((VolumeIndex(0), extent(66, 4))));
     }
 
     #[test]

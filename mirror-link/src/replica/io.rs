@@ -9,9 +9,9 @@ use crate::block::{Allocation, BlockError, Durability, Payload};
 use crate::config::{Mode, OnLinkLoss};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, SessionId, Slot, VolumeIndex, WriteSeq};
-use crate::replica::status::HeldBack;
+use crate::replica::status::{HeldBack, VerifyStatus};
 use crate::wire::datagram::GroupBeat;
-use crate::wire::message::{DiskState, MarkKind, Message, Role};
+use crate::wire::message::{Digest, DiskState, MarkKind, Message, Role};
 
 /// A host's request, numbered by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +85,7 @@ pub enum Input {
         io: LocalIo,
         result: Result<(), BlockError>,
     },
-    /// Answer to `LocalAction::Read`.
+    /// Answer to `LocalAction::Read` and `LocalAction::Digest`.
     LocalRead {
         io: LocalIo,
         result: Result<Found, BlockError>,
@@ -179,12 +179,13 @@ impl HostChange {
     }
 }
 
-/// What a resync's read found.
+/// What a resync's read found, or a verify's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     Data(Payload),
     /// Nothing but zeroes; they are not sent as data.
     Zeroes,
+    Digest(Digest),
 }
 
 /// The record or the spill file could not be written or read; the cause is in the log.
@@ -275,6 +276,11 @@ pub enum LocalAction {
         volume: VolumeIndex,
         extent: Extent,
     },
+    /// What the blocks hold, as one number; answered by `LocalRead` with `Found::Digest`.
+    Digest {
+        volume: VolumeIndex,
+        extent: Extent,
+    },
 }
 
 /// How the group shows itself to hosts.
@@ -351,6 +357,19 @@ pub enum Command {
     /// Replicate no more until told: everything is queued as if the line were cut.
     Pause,
     Resume,
+    /// Compare both copies, all of them, while hosts go on. Answered when it has begun; how it goes is in the status.
+    Verify {
+        /// What differs is copied from here to the peer.
+        repair: bool,
+        /// Bytes a second of each copy; `None`: as fast as a resync reads.
+        rate: Option<u64>,
+    },
+    StopVerify,
+    /// How the resync that is under way goes on, or the next one: by comparing each piece first and sending what differs, or by
+    /// sending every piece.
+    Resync {
+        compare: bool,
+    },
     /// The process ends: complete what is in flight, tell the peer, write a clean record. Hosts are served no more from then
     /// on, whatever the answer.
     Shutdown,
@@ -422,10 +441,19 @@ pub enum Event {
     },
     ResyncStarted {
         bytes: u64,
+        /// Digests go first, and of the blocks what differs.
+        compares: bool,
     },
     ResyncDone {
         took: Duration,
     },
+    /// Both copies are compared, all of them.
+    VerifyStarted {
+        bytes: u64,
+        scrub: bool,
+        repair: bool,
+    },
+    VerifyEnded(Box<VerifyStatus>),
     /// More than the queue holds: from now on only which blocks changed is kept.
     QueueFull,
     /// At a promotion: received writes whose precedents never came.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::owner::Owner;
+use super::owner::{Copied, Owner, Purpose};
 use crate::config::Policy;
 use crate::extent::Extent;
 use crate::ids::{VolumeIndex, WriteSeq};
@@ -20,8 +20,7 @@ impl Owner {
 
     /// The peer has applied all that hosts have their answers to, and all that it lacked before.
     pub fn is_all_applied(&self) -> bool {
-        let is_read = self.dirty.is_empty() && self.resync_reads == 0 && self.copies.is_empty();
-        self.is_established() && is_read && self.ring.lag_bytes + self.ring.lag_writes == 0
+        self.is_established() && self.is_copied() && self.ring.lag_bytes + self.ring.lag_writes == 0
     }
 
     pub fn position(&self, policy: Policy, now: Instant) -> Position {
@@ -52,6 +51,7 @@ impl Owner {
         let capacity = self.volumes[usize::from(volume.0)].capacity;
         if let Ok(extent) = Extent::new(range.lba, range.blocks, capacity) {
             self.dirty.set(volume, extent);
+            self.excuse(volume, extent);
         }
     }
 
@@ -66,8 +66,14 @@ impl Owner {
 
     /// What the map stood for, and the copies read from it, is with the peer.
     pub(super) fn see_clean(&mut self) {
-        if self.dirty.is_empty() && self.resync_reads == 0 && self.copies.is_empty() {
+        if self.is_copied() {
             self.dirty_from = None;
         }
+    }
+
+    /// Nothing that is dirty is left, nor any copy that the peer has not applied.
+    pub(super) fn is_copied(&self) -> bool {
+        let is_copy = |copy: &Copied| copy.purpose != Purpose::Verify;
+        self.dirty.is_empty() && self.resync_reads == 0 && !self.copies.iter().any(is_copy)
     }
 }

@@ -15,6 +15,7 @@ use super::planted::Planted;
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
+use super::verify::Verify;
 use super::what_if::{self, WhatIf};
 use crate::block::BlockError;
 use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
@@ -102,6 +103,14 @@ pub struct Replica {
     /// As replica: what the owner last told of itself, and when.
     pub(super) position: Option<(Position, Instant)>,
     pub(super) position_due: Option<Instant>,
+    /// The operator wants the next resync to compare before it copies; until that one is done.
+    pub(super) compares: bool,
+    /// Verifies of the process, when the last that came to its end did so, and the last one of the former reign.
+    pub(super) verifies: u64,
+    pub(super) verify_finished: Option<Instant>,
+    pub(super) verified: Option<Verify>,
+    /// The next verify that nobody asks for.
+    pub(super) scrub_due: Option<Instant>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) planted: Planted,
     /// Distinguishes the local work of reigns, see `LocalWork`.
@@ -228,6 +237,11 @@ impl Replica {
             flushes: Vec::new(),
             position: None,
             position_due: None,
+            compares: false,
+            verifies: 0,
+            verify_finished: None,
+            verified: None,
+            scrub_due: None,
             outputs: VecDeque::new(),
             planted: Planted::default(),
             run: 1,
@@ -240,6 +254,7 @@ impl Replica {
         if was_owner {
             replica.wait_until = Some(now + replica.policy.wait_for_peer);
         }
+        replica.scrub_due = replica.config.scrub.map(|scrub| now + scrub.every);
         replica.show();
         replica
     }
@@ -262,6 +277,7 @@ impl Replica {
                 (LocalWork::ResyncRead, run, seq) if run == self.run => {
                     self.with_owner(now, |owner, cx| owner.copied(cx, seq, result));
                 }
+                (LocalWork::Apply, run, seq) if run == self.run => self.compared(now, seq, result),
                 _ => self.receiver.drained(),
             },
             Input::SessionUp { session, peer } => self.session_up(session, peer),
@@ -317,7 +333,11 @@ impl Replica {
         if self.take_over_due.take_if(|due| *due <= now).is_some() {
             self.decide(now);
         }
-        self.with_owner(now, |owner, cx| owner.resync_on(cx));
+        self.scrub(now);
+        self.with_owner(now, |owner, cx| {
+            owner.resync_on(cx);
+            owner.verify_on(cx);
+        });
         self.settle(now);
         self.end_turn(now);
     }
@@ -343,6 +363,8 @@ impl Replica {
             retry,
             owner.and_then(|owner| owner.resync_retry),
             owner.and_then(|owner| owner.pace.due()),
+            owner.and_then(Owner::verify_wakes_at),
+            self.scrub_due.filter(|_| owner.is_some()),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
             self.pending.as_ref().map(Pending::wakes_at),
@@ -448,6 +470,7 @@ impl Replica {
         self.see_async_paid();
         self.see_to_those_who_wait(now);
         self.see_to_pending(now);
+        self.see_verified(now);
     }
 
     /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
@@ -523,6 +546,7 @@ impl Replica {
         self.dirty_since = Some(self.generation);
         self.meeting.peer_is_up_to_date(self.generation);
         if let Some(resync) = owner.resync.take() {
+            self.compares = false;
             let took = now.saturating_duration_since(resync.began);
             self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
         }

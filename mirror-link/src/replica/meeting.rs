@@ -310,7 +310,8 @@ impl Replica {
             // It gives way, and says then where it may have written.
             return;
         }
-        let everything = missing == Missing::Everything;
+        let everything = missing != Missing::Counted;
+        let missing = if everything && self.compares { Missing::Compared } else { missing };
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
         if is_streaming && !everything {
             return;
@@ -337,7 +338,10 @@ impl Replica {
             }
         };
         self.meeting.now_counting(counting);
-        self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, counting, same_instance, everything));
+        self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, counting, same_instance, missing));
+        if self.compares {
+            self.with_owner(now, |owner, _| owner.compare_first(true));
+        }
     }
 
     fn be_target(&mut self, now: Instant) {
@@ -503,6 +507,7 @@ pub(super) fn describe(decision: &Decision, mine: &str, theirs: &str) -> String 
         Verdict::Stream { source, missing } => {
             let what = match missing {
                 Missing::Counted => "what it has counted as missing",
+                Missing::Compared => "what differs of all blocks, which are compared by digest,",
                 Missing::Everything => "every block",
             };
             format!("{} is the source: it sends {what} to {}", name(*source), name(source.other()))

@@ -27,6 +27,7 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+mod verify;
 mod waits;
 pub mod what_if;
 

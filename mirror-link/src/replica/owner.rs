@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::planted::{Fault, Planted};
 use super::ring::{Place, Ring, Slots};
 use super::stream::{Resync, Stream};
+use super::verify::Verify;
 use crate::block::{BlockError, Durability};
 use crate::config::{Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::{BlockCount, Extent, Lba};
@@ -85,6 +86,14 @@ pub(super) struct Owner {
     pub resync_retry: Option<Instant>,
     /// Read for the resync and not applied by the peer: what hosts write there comes after them. At most what the queue holds.
     pub(super) copies: Vec<Copied>,
+    /// Pieces that the resync compares before it copies them; those that it copies at once are not in it.
+    pub(super) unknown: Option<DirtyMap>,
+    /// The numbers of what the peer is to compare, as far as it may not have applied all up to there: at most
+    /// [`super::verify::COMPARED_MAX`].
+    pub(super) compared: VecDeque<u64>,
+    pub(super) verify: Option<Verify>,
+    /// Its reads under way, by number; also those that were begun before it ended.
+    pub(super) verify_reads: Vec<u64>,
     pub(super) fetching: usize,
     /// Something is in the spill file; the last write that was put there.
     pub(super) ever_spilled: bool,
@@ -154,13 +163,23 @@ pub(super) struct WaitingRead {
     pub since: Instant,
 }
 
-/// A resync's copy: its number, its volume, its blocks from `start` to before `end`.
+/// A resync's copy, or what is compared: its number, its volume, its blocks from `start` to before `end`.
 #[derive(Clone, Debug)]
 pub(super) struct Copied {
     pub seq: u64,
-    volume: VolumeIndex,
-    start: u64,
-    end: u64,
+    pub volume: VolumeIndex,
+    pub start: u64,
+    pub end: u64,
+    pub purpose: Purpose,
+}
+
+/// What blocks are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Copy,
+    /// A copy, if the peer holds something else.
+    Compare,
+    Verify,
 }
 
 /// A change as the wire, the local device and the queue see it.
@@ -217,6 +236,10 @@ impl Owner {
             resync_reads: 0,
             resync_retry: None,
             copies: Vec::new(),
+            unknown: None,
+            compared: VecDeque::new(),
+            verify: None,
+            verify_reads: Vec::new(),
             fetching: 0,
             ever_spilled: false,
             last_spilled: 0,
@@ -365,7 +388,11 @@ impl Owner {
             after = self.ring.next() - 1;
         }
         let payload = match place {
-            Place::Reading => (work.end - work.start) * u64::from(self.block_bytes(work.volume)),
+            // A digest is no payload.
+            Place::Reading if matches!(work.local, Some(LocalAction::Read { .. })) => {
+                (work.end - work.start) * u64::from(self.block_bytes(work.volume))
+            }
+            Place::Reading => 0,
             _ => work.op.payload_bytes(),
         };
         let seq = self.ring.push(after, odep, work.op, place, !self.detached, payload);
@@ -401,17 +428,41 @@ impl Owner {
         seq
     }
 
-    /// Beside what hosts ask for: a resync's read (Some), or a word in the stream with nothing local to it.
-    pub(super) fn number_own(&mut self, cx: &mut Context, op: Op, read: Option<(VolumeIndex, Extent)>) -> u64 {
-        let work = match read {
-            Some((volume, extent)) => Work::on(volume, extent, op, LocalAction::Read { volume, extent }, false),
-            None => Work { volume: VolumeIndex(0), start: 0, end: 0, op, local: None, durable: false },
+    /// Beside what hosts ask for: a word in the stream with nothing local to it.
+    pub(super) fn number_own(&mut self, cx: &mut Context, op: Op) {
+        let work = Work { volume: VolumeIndex(0), start: 0, end: 0, op, local: None, durable: false };
+        self.number(cx, None, work, Place::Memory);
+        self.finish(cx, self.active.len() - 1, Ok(()));
+    }
+
+    /// Blocks are read for the peer, or digested. What it is to be is known when that is done; until then only where.
+    pub(super) fn number_read(&mut self, cx: &mut Context, volume: VolumeIndex, extent: Extent, purpose: Purpose) -> u64 {
+        let op = match purpose {
+            Purpose::Copy | Purpose::Compare => Op::Unmap { volume, range: range(extent) },
+            Purpose::Verify => Op::Void,
         };
-        let place = if read.is_some() { Place::Reading } else { Place::Memory };
-        let seq = self.number(cx, None, work, place);
-        if read.is_none() {
-            self.finish(cx, self.active.len() - 1, Ok(()));
+        let read = match purpose {
+            Purpose::Copy => LocalAction::Read { volume, extent },
+            Purpose::Compare | Purpose::Verify => LocalAction::Digest { volume, extent },
+        };
+        let through = match purpose {
+            Purpose::Copy | Purpose::Compare => Fault::ResyncReadsThrough,
+            Purpose::Verify => Fault::VerifyReadsThrough,
+        };
+        if cx.planted.has(through) {
+            return self.read_through(cx, op, extent, read);
         }
+        self.number(cx, None, Work::on(volume, extent, op, read, false), Place::Reading)
+    }
+
+    /// Planted: what takes no part in the order.
+    fn read_through(&mut self, cx: &mut Context, op: Op, extent: Extent, read: LocalAction) -> u64 {
+        let payload = match &read {
+            LocalAction::Read { volume, .. } => extent.blocks().0 * u64::from(self.block_bytes(*volume)),
+            _ => 0,
+        };
+        let seq = self.ring.push(self.after, Default::default(), op, Place::Reading, true, payload);
+        cx.out.push_back(Output::Local { io: LocalWork::ResyncRead.io(cx.run, seq), action: read });
         seq
     }
 
@@ -529,10 +580,10 @@ impl Owner {
             })
     }
 
-    /// A resync's copy is read: from now on its place in the order is all that it needs.
-    pub(super) fn remember_copy(&mut self, at: usize) {
+    /// It is read: from now on its place in the order is all that it needs.
+    pub(super) fn remember_copy(&mut self, at: usize, purpose: Purpose) {
         let Active { seq, volume, start, end, .. } = self.active[at];
-        self.copies.push(Copied { seq, volume, start, end });
+        self.copies.push(Copied { seq, volume, start, end, purpose });
     }
 
     /// It has its answer, and the order remembers that.
@@ -581,7 +632,7 @@ pub(super) enum LocalWork {
     Host,
     /// A flush that is in no stream.
     Plain,
-    /// By the number of the copy's write.
+    /// By the number of the copy's write, or of what is compared.
     ResyncRead,
     /// A received write, by its number.
     Apply,
@@ -595,7 +646,7 @@ pub(super) enum LocalWork {
 
 impl LocalWork {
     fn for_owner(action: &LocalAction) -> LocalWork {
-        if matches!(action, LocalAction::Read { .. }) { LocalWork::ResyncRead } else { LocalWork::Host }
+        if matches!(action, LocalAction::Read { .. } | LocalAction::Digest { .. }) { LocalWork::ResyncRead } else { LocalWork::Host }
     }
 
     pub fn io(self, run: u16, number: u64) -> LocalIo {

@@ -50,10 +50,14 @@ pub enum Fault {
     TrustOwnCache,
     /// A replica reigns without having flushed what it received.
     PromoteUnflushed,
+    /// A verify reads a range while writes to it are under way, and does not order itself among them.
+    VerifyReadsThrough,
+    /// A resync that compares takes every piece for alike.
+    CompareBlind,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 25] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -77,6 +81,8 @@ impl Fault {
         Fault::ForgetEarly,
         Fault::TrustOwnCache,
         Fault::PromoteUnflushed,
+        Fault::VerifyReadsThrough,
+        Fault::CompareBlind,
     ];
 }
 

@@ -18,7 +18,9 @@ use super::planted::{Fault, Planted};
 use crate::config::{QueueBounds, VolumeSpec};
 use crate::extent::Extent;
 use crate::ids::{OwnerEpoch, VolumeIndex, WriteSeq};
-use crate::wire::message::{Ack, Begin, Credit, FAILED_MAX, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range};
+use crate::wire::message::{
+    Ack, Begin, Credit, DIFFERS_MAX, Digest, FAILED_MAX, Marks, Op, OpFrame, PAYLOAD_MAX, RUNS_MAX, Range,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
@@ -46,6 +48,8 @@ pub(super) struct Receiver {
     flushing: Option<u64>,
     flush_due: Option<Instant>,
     failed: SmallVec<[WriteSeq; 2]>,
+    /// What was compared and found to differ, until the owner says that it knows.
+    differs: SmallVec<[WriteSeq; 2]>,
     ack_number: u64,
     pub ack_owed: bool,
     /// Planted: duplicates.
@@ -104,6 +108,7 @@ impl Receiver {
             flushing: None,
             flush_due: None,
             failed: SmallVec::new(),
+            differs: SmallVec::new(),
             ack_number: 0,
             ack_owed: false,
             #[cfg(feature = "sim")]
@@ -161,6 +166,7 @@ impl Receiver {
         self.waits_for_odep.clear();
         self.ready.clear();
         self.failed.clear();
+        self.differs.clear();
         (self.received_beyond, self.applied_beyond, self.held_bytes) = (0, 0, 0);
         self.epoch = begin.epoch;
         self.base = begin.first.0 - 1;
@@ -194,6 +200,9 @@ impl Receiver {
             self.window.resize_with(index + 1, || None);
         }
         let OpFrame { after, odep, op, .. } = frame;
+        if let Op::Verify { known, .. } = op {
+            self.differs.retain(|differs| *differs > known);
+        }
         self.window[index] = Some(Entry { after: after.0, odep, op, bytes, state: State::Received });
         self.held_bytes += bytes;
         if seq == self.received_upto + 1 {
@@ -292,6 +301,21 @@ impl Receiver {
         }
     }
 
+    /// A VERIFY handed out by `next_ready` is about to be done: what this copy holds there, if it could be read. True: it
+    /// differs.
+    pub fn compared(&mut self, seq: WriteSeq, found: Option<Digest>) -> bool {
+        let Some(Entry { op: Op::Verify { digest, .. }, state: State::Applying, .. }) = self.entry(seq.0) else {
+            return false;
+        };
+        let differs = found != Some(*digest);
+        if differs {
+            self.differs.push(seq);
+            // An owner that keeps to its bound never comes here: what an Ack can't list is not acknowledged.
+            self.gated |= self.differs.len() >= DIFFERS_MAX;
+        }
+        differs
+    }
+
     /// So many local writes of this node's own reign are still under way.
     pub fn await_drained(&mut self, running: usize) {
         self.draining += running;
@@ -366,6 +390,7 @@ impl Receiver {
             applied,
             credit: self.credit(),
             failed: self.failed.clone(),
+            differs: self.differs.clone(),
         })
     }
 
@@ -438,12 +463,22 @@ impl Receiver {
 }
 
 impl Op {
-    /// Volume and blocks that it changes.
+    /// Volume and blocks that it changes, or may stand for a change of.
     pub(super) fn place(&self) -> Option<(VolumeIndex, Range)> {
+        self.lies_on().filter(|_| !self.is_verify())
+    }
+
+    /// It only asks whether the copies are alike.
+    pub(super) fn is_verify(&self) -> bool {
+        matches!(self, Op::Verify { is_copy: false, .. })
+    }
+
+    fn lies_on(&self) -> Option<(VolumeIndex, Range)> {
         match self {
-            Op::Write { volume, range, .. } | Op::WriteZeroes { volume, range, .. } | Op::Unmap { volume, range } => {
-                Some((*volume, *range))
-            }
+            Op::Write { volume, range, .. }
+            | Op::WriteZeroes { volume, range, .. }
+            | Op::Unmap { volume, range }
+            | Op::Verify { volume, range, .. } => Some((*volume, *range)),
             Op::Flush | Op::Mark { .. } | Op::Void | Op::ResyncDone { .. } => None,
         }
     }
@@ -452,7 +487,8 @@ impl Op {
         match self {
             Op::Write { data, .. } => data.len(),
             Op::Mark { data, .. } => data.len() as u64,
-            Op::WriteZeroes { .. } | Op::Unmap { .. } | Op::Flush | Op::Void | Op::ResyncDone { .. } => 0,
+            Op::WriteZeroes { .. } | Op::Unmap { .. } | Op::Flush | Op::Void => 0,
+            Op::ResyncDone { .. } | Op::Verify { .. } => 0,
         }
     }
 }
@@ -464,7 +500,7 @@ fn check(frame: &OpFrame, volumes: &[VolumeSpec]) -> Result<u64, Misbehaviour> {
         let got = format!("write {seq} after {} and {:?}", frame.after, frame.odep);
         return Err(misbehaved("a write that depends on what precedes it", got));
     }
-    if let Some((volume, range)) = frame.op.place() {
+    if let Some((volume, range)) = frame.op.lies_on() {
         let Some(spec) = volumes.get(usize::from(volume.0)) else {
             return Err(misbehaved(&format!("a volume below {}", volumes.len()), format!("volume {volume}")));
         };
@@ -475,6 +511,9 @@ fn check(frame: &OpFrame, volumes: &[VolumeSpec]) -> Result<u64, Misbehaviour> {
         {
             let expected = format!("{} bytes for {extent}", extent.byte_length(spec.block_length));
             return Err(misbehaved(&expected, format!("{} bytes", data.len())));
+        }
+        if matches!(frame.op, Op::Verify { .. }) && extent.byte_length(spec.block_length) > PAYLOAD_MAX as u64 {
+            return Err(misbehaved(&format!("at most {PAYLOAD_MAX} bytes to compare"), extent.to_string()));
         }
     }
     Ok(frame.op.payload_bytes())

@@ -8,9 +8,12 @@
 //! | 4 | the same generation, an owner crashed, the other stayed | the Primary; what its map has. Sync and memsync, and it lost its cache: the other, which becomes Primary |
 //! | 5 | the same generation, both ended as owners | refused: an epoch has one owner |
 //! | 6, 7 | one's generation is where the other began to keep count | the other; what it counted, and where the first may have written |
-//! | 8 | one's generation is further back in the other's history | the other; everything |
+//! | 8 | one's generation is further back in the other's history | the other; what differs of everything |
 //! | 9 | both have moved on from a generation in common | split brain |
 //! | 10 | nothing in common | refused |
+//!
+//! Where nobody knows what a copy lacks, and it was whole once (it has a generation), most of it is there: all of it is compared
+//! by digest, and what differs sent. A new copy gets every block.
 //!
 //! Pure, total, and blind to which side is which. Nothing below is read from anywhere but the two Hellos.
 
@@ -37,7 +40,9 @@ impl Side {
 pub enum Missing {
     /// What the source's queue and dirty map hold.
     Counted,
-    /// Nobody knows: every block.
+    /// Nobody knows, but most of it is there: every block is compared, and what differs sent.
+    Compared,
+    /// Every block.
     Everything,
 }
 
@@ -182,7 +187,11 @@ fn missing(from: &Hello, to: &Hello, counts: bool) -> Missing {
             counts && to.generation != Generation::NONE
         }
     };
-    if counted { Missing::Counted } else { Missing::Everything }
+        match to.generation {
+        _ if counted => Missing::Counted,
+        Generation::NONE => Missing::Everything,
+        _ => Missing::Compared,
+    }
 }
 
 fn newer(row: u8, side: Side, mine: &Hello, theirs: &Hello, missing: Missing) -> Decision {
@@ -276,12 +285,12 @@ mod tests {
         let decision = reconcile(&counted, &replica);
         assert_eq!(decision, Decision { row: 3, verdict: stream(Side::Mine, Missing::Counted) });
         let forgot = Hello { dirty_since: None, ..counted.clone() };
-        assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Everything));
+        assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Compared));
         let crashed = Hello { crashed_owner: true, ..counted.clone() };
         let decision = reconcile(&crashed, &replica);
         assert_eq!(decision, Decision { row: 4, verdict: stream(Side::Mine, Missing::Counted) });
         let forgot = Hello { dirty_since: None, ..crashed.clone() };
-        assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Everything));
+        assert_eq!(reconcile(&forgot, &replica).verdict, stream(Side::Mine, Missing::Compared));
         let both = Hello { crashed_owner: true, ..replica };
         assert!(matches!(reconcile(&crashed, &both), Decision { row: 5, verdict: Verdict::Refuse(_) }));
     }
@@ -296,14 +305,14 @@ mod tests {
         let owner = Hello { crashed_owner: true, ..hello("alpha", P, 7, &[]) };
         assert_eq!(reconcile(&owner, &ahead).verdict, stream(Side::Theirs, Missing::Counted));
         let halfway = Hello { disk: DiskState::Inconsistent, counting: Some(Generation(77)), ..owner.clone() };
-        assert_eq!(reconcile(&halfway, &ahead).verdict, stream(Side::Theirs, Missing::Everything));
+        assert_eq!(reconcile(&halfway, &ahead).verdict, stream(Side::Theirs, Missing::Compared));
         let goes_on = Hello { counting: Some(Generation(77)), ..ahead.clone() };
         assert_eq!(reconcile(&halfway, &goes_on).verdict, stream(Side::Theirs, Missing::Counted));
         let new = Hello { generation: Generation::NONE, ..halfway };
         assert_eq!(reconcile(&goes_on, &new).verdict, stream(Side::Mine, Missing::Counted));
         let longer = Hello { dirty_since: Some(Generation(8)), ..ahead.clone() };
         let decision = reconcile(&replica, &longer);
-        assert_eq!(decision, Decision { row: 8, verdict: stream(Side::Theirs, Missing::Everything) });
+        assert_eq!(decision, Decision { row: 8, verdict: stream(Side::Theirs, Missing::Compared) });
         let demoted = Hello { role: S, ..ahead };
         assert_eq!(reconcile(&owner, &demoted).verdict, Verdict::NoOwner { newer: Some(Side::Theirs) });
     }
@@ -325,7 +334,7 @@ mod tests {
         let gave_way = Hello { role: S, disk: DiskState::Outdated, ..lost.clone() };
         assert_eq!(reconcile(&gave_way, &holds), decision);
         let restarted = Hello { holds: false, ..holds.clone() };
-        assert_eq!(reconcile(&lost, &restarted).verdict, stream(Side::Mine, Missing::Everything));
+        assert_eq!(reconcile(&lost, &restarted).verdict, stream(Side::Mine, Missing::Compared));
         let alone = Hello { peer_outdated: true, dirty_since: Some(Generation(7)), ..lost };
         assert_eq!(reconcile(&alone, &holds).verdict, stream(Side::Mine, Missing::Counted));
     }

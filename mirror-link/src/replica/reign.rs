@@ -133,6 +133,18 @@ impl Replica {
                 self.decide(now);
                 self.answer(id, Ok(Vec::new()));
             }
+            Command::Verify { repair, rate } => {
+                let began = self.begin_verify(now, false, repair, rate);
+                self.answer(id, began.map(|remark| vec![remark]));
+            }
+            Command::StopVerify => {
+                let stopped = self.stop_verify();
+                self.answer(id, stopped.map(|remark| vec![remark]));
+            }
+            Command::Resync { compare } => {
+                let goes_on = self.compare_first_by_command(compare);
+                self.answer(id, goes_on.map(|remark| vec![remark]));
+            }
             Command::Shutdown => self.end(now, id),
         }
     }
@@ -412,6 +424,7 @@ impl Replica {
         self.refuse_waiting(BlockError::Fenced);
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
         self.forget_spills();
+        self.keep_verify(now);
         self.owner = None;
         self.ascends_from = None;
         self.held_back = None;

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub applied: bool,
     /// False: its blocks are in the dirty map instead, or it came to nothing before it was sent.
     pub for_peer: bool,
+    /// What the peer lacks of it a failover would undo; false for what changes nothing.
+    owed: bool,
     /// The host has its answer since then.
     pub answered: Option<Instant>,
 }
@@ -117,6 +119,7 @@ impl Ring {
             received: false,
             applied: false,
             for_peer,
+            owed: true,
             answered: None,
         });
         seq
@@ -143,6 +146,7 @@ impl Ring {
     pub fn fill(&mut self, seq: u64, op: Op) {
         let Some(entry) = self.get_mut(seq).filter(|entry| entry.place == Place::Reading) else { return };
         let payload = op.payload_bytes();
+        entry.owed = !op.is_verify();
         entry.op = op;
         entry.place = Place::Memory;
         if entry.for_peer {
@@ -201,7 +205,7 @@ impl Ring {
     pub fn answered(&mut self, seq: u64, now: Instant) {
         let Some(entry) = self.get_mut(seq) else { return };
         entry.answered = Some(now);
-        if !entry.applied && entry.for_peer {
+        if !entry.applied && entry.for_peer && entry.owed {
             let (payload, volume) = (entry.payload, entry.volume);
             self.lag_bytes += payload;
             self.lag_writes += 1;
@@ -226,7 +230,7 @@ impl Ring {
     }
 
     fn lags_no_more(&mut self, seq: u64) {
-        let Some(entry) = self.get(seq).filter(|entry| entry.answered.is_some()) else { return };
+        let Some(entry) = self.get(seq).filter(|entry| entry.answered.is_some() && entry.owed) else { return };
         let (payload, volume) = (entry.payload, entry.volume);
         self.lag_bytes -= payload;
         self.lag_writes -= 1;
@@ -251,7 +255,8 @@ impl Ring {
 
     /// When the oldest write that the peer lacks was answered.
     pub fn oldest_answered(&self) -> Option<Instant> {
-        self.entries.iter().find(|entry| entry.answered.is_some() && !entry.applied && entry.for_peer)?.answered
+        let lacks = |entry: &&Entry| entry.answered.is_some() && !entry.applied && entry.for_peer && entry.owed;
+        self.entries.iter().find(lacks)?.answered
     }
 
     pub fn frame(&self, epoch: crate::ids::OwnerEpoch, seq: u64) -> Option<OpFrame> {

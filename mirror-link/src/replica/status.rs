@@ -47,6 +47,8 @@ pub struct GroupStatus {
     pub volume_rpo: Option<Vec<VolumeRpo>>,
     pub queue: QueueStatus,
     pub resync: Option<ResyncStatus>,
+    /// Of an owner: the verify that is under way, or the last that its process knows of.
+    pub verify: Option<VerifyStatus>,
     /// What a crash of this node would leave to be sent again.
     pub map: MapStatus,
 }
@@ -126,6 +128,54 @@ pub struct ResyncStatus {
     pub seconds_left: Option<f64>,
     /// What one in a hundred of hosts' answers is to take no longer than, seconds; `None` while no hosts are there to tell.
     pub host_latency_goal: Option<f64>,
+    /// Digests go first, and of the blocks what differs.
+    #[serde(default)]
+    pub compares: bool,
+}
+
+/// A comparison of both copies, all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerifyStatus {
+    /// Counts those of the process.
+    pub number: u64,
+    pub state: VerifyState,
+    /// The target began it by itself.
+    pub scrub: bool,
+    /// What differs is copied to the peer.
+    pub repair: bool,
+    pub total_bytes: u64,
+    pub done_bytes: u64,
+    pub bytes_per_second: f64,
+    pub seconds_left: Option<f64>,
+    /// In pieces of 4 KiB, or of 256 KiB where very much differs.
+    pub differing_bytes: u64,
+    /// Where, in order; neighbours are one. At most 64.
+    pub ranges: Vec<DifferingRange>,
+    /// Of `differing_bytes`, what is not in `ranges`.
+    pub unlisted_bytes: u64,
+    /// What this node's device failed to read.
+    pub unread_bytes: u64,
+    /// Since the last one of the process that came to its end did so.
+    pub last_finished_s: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyState {
+    Running,
+    /// All of it was compared; and what differed is with the peer, if that was wanted.
+    Finished,
+    /// By the operator.
+    Stopped,
+    /// The pair is no longer one, or the node is to serve no more: what was not compared by then is not.
+    Interrupted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferingRange {
+    pub volume: Arc<str>,
+    pub lba: u64,
+    pub blocks: u64,
 }
 
 pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
@@ -155,6 +205,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         volume_rpo: None,
         queue: QueueStatus::default(),
         resync: None,
+        verify: replica.verified.as_ref().map(|verify| verify.told(&replica.config.volumes, now)),
         map: replica.activity.told(),
     };
     match (&replica.owner, &replica.position) {
@@ -170,6 +221,9 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
             status.queue.memory_bytes_max = replica.config.queue.window_bytes;
         }
         (None, None) => (),
+    }
+    if let (Some(verify), Some(finished)) = (&mut status.verify, replica.verify_finished) {
+        verify.last_finished_s = Some(now.saturating_duration_since(finished).as_secs_f64());
     }
     status
 }

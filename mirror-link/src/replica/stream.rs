@@ -9,14 +9,15 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use super::io::{Event, Found, Misbehaviour, Output};
-use super::owner::{Context, Owner, PeerView};
+use super::owner::{Context, Copied, Owner, PeerView, Purpose};
 use super::planted::Fault;
 use super::receiver::misbehaved;
 use super::ring::{FRAME_COST, Place};
+use super::reconcile::Missing;
 use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
 use crate::config::Policy;
-use crate::extent::Extent;
+use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::{Generation, Instance, Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Range};
 
@@ -60,7 +61,7 @@ impl Owner {
         marks: Marks,
         counting: Generation,
         same_instance: bool,
-        everything: bool,
+        missing: Missing,
     ) {
         self.stop();
         if !same_instance && !cx.planted.has(Fault::TrustVolatile) {
@@ -70,15 +71,16 @@ impl Owner {
                 self.is_dirty_from(cx.now);
             }
         }
-        if everything {
+        if missing != Missing::Counted {
             self.dirty.set_all();
+            self.unknown = (missing == Missing::Compared).then(|| self.dirty.clone());
             self.is_dirty_from_the_start();
             self.undurable.clear();
         }
         let goes_on = self.goes_on_behind(marks).filter(|_| same_instance);
         let first = match goes_on {
             Some(upto) => {
-                (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq));
+                (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq, cx.now));
                 self.ring.trim();
                 upto + 1
             }
@@ -102,7 +104,7 @@ impl Owner {
             let total_bytes = self.dirty.bytes();
             self.pace.begin(cx.now);
             self.resync = Some(Resync { total_bytes, began: cx.now });
-            cx.out.push_back(Output::Event(Event::ResyncStarted { bytes: total_bytes }));
+            cx.out.push_back(Output::Event(Event::ResyncStarted { bytes: total_bytes, compares: self.unknown.is_some() }));
         } else if writes > 0 {
             cx.out.push_back(Output::Event(Event::ReplayStarted { writes, bytes }));
         }
@@ -110,7 +112,7 @@ impl Owner {
         if !goes_on {
             let marks = self.marks.clone();
             for ((volume, kind), data) in marks {
-                self.number_own(cx, Op::Mark { volume, kind, data }, None);
+                self.number_own(cx, Op::Mark { volume, kind, data });
             }
         }
     }
@@ -122,7 +124,8 @@ impl Owner {
         let upto = told.max(self.peer.confirmed.then_some(self.peer.applied_upto))?;
         let held = (self.ring.base()..self.ring.next()).contains(&upto) && upto + 1 >= self.whole_from;
         let sent = || self.ring.first_unsent(self.ring.base() + 1..=upto).is_none();
-        (held && !self.detached && self.dirty.is_empty() && sent()).then_some(upto)
+        // What came of a comparison is told by Acks alone.
+        (held && !self.detached && self.dirty.is_empty() && !self.is_comparing() && sent()).then_some(upto)
     }
 
     /// Whatever the ring holds goes into the dirty map. A number is left out, so that no Ack of a former stream, still under
@@ -148,6 +151,7 @@ impl Owner {
     /// The session is over, or the operator wants a pause: everything not acknowledged is to be sent again some day.
     pub fn stop(&mut self) {
         self.stream = None;
+        self.interrupt_verify();
         self.resend.clear();
         let base = self.ring.base();
         for seq in base + 1..self.ring.next() {
@@ -182,6 +186,7 @@ impl Owner {
             }
         }
         self.copies.clear();
+        self.compared.clear();
         self.fetching = 0;
         if std::mem::take(&mut self.ever_spilled) {
             cx.out.push_back(Output::TrimSpill { upto: WriteSeq(self.ring.next() - 1) });
@@ -335,12 +340,15 @@ impl Owner {
         for &seq in &ack.failed {
             self.apply_failed(cx, seq);
         }
+        for &seq in &ack.differs {
+            self.differs(cx, seq.0);
+        }
         let known = self.peer.applied_upto.max(self.ring.base());
         for seq in known + 1..=ack.applied_upto.0 {
-            self.mark_applied(seq);
+            self.mark_applied(seq, cx.now);
         }
         for &(first, last) in ack.applied.iter() {
-            (first.0.max(known + 1)..=last.0).for_each(|seq| self.mark_applied(seq));
+            (first.0.max(known + 1)..=last.0).for_each(|seq| self.mark_applied(seq, cx.now));
         }
         if ack.durable_upto.0 > self.peer.durable_upto {
             self.undurable.durable(ack.durable_upto.0);
@@ -362,10 +370,12 @@ impl Owner {
         {
             stream.established = true;
         }
+        while self.compared.pop_front_if(|seq| *seq <= ack.applied_upto.0).is_some() {}
         self.evaluate_all(cx);
         self.ring.trim();
         self.see_clean();
         self.resync_on(cx);
+        self.verify_on(cx);
         self.pump(cx);
         Ok(())
     }
@@ -401,10 +411,12 @@ impl Owner {
         }
     }
 
-    fn mark_applied(&mut self, seq: u64) {
+    fn mark_applied(&mut self, seq: u64, now: Instant) {
         let place = self.ring.applied(seq).and_then(|op| op.place());
-        if !self.copies.is_empty() {
-            self.copies.retain(|copy| copy.seq != seq);
+        if let Some(at) = self.copies.iter().position(|copy| copy.seq == seq)
+            && self.copies.swap_remove(at).purpose == Purpose::Verify
+        {
+            self.verified(seq, now);
         }
         if let Some((volume, range)) = place {
             let capacity = self.volumes[usize::from(volume.0)].capacity;
@@ -439,24 +451,25 @@ impl Owner {
                 break;
             };
             self.resync_reads += 1;
-            // What it is to be is known when it is read; until then only where.
-            let place = Op::Unmap { volume, range: super::owner::range(extent) };
-            if cx.planted.has(Fault::ResyncReadsThrough) {
-                self.read_through(cx, volume, extent, place);
+            if self.unknown.as_mut().is_some_and(|unknown| unknown.unset(volume, extent)) {
+                let seq = self.number_read(cx, volume, extent, Purpose::Compare);
+                self.compared.push_back(seq);
             } else {
-                self.number_own(cx, place, Some((volume, extent)));
+                self.number_read(cx, volume, extent, Purpose::Copy);
             }
         }
+        let is_read = self.dirty.is_empty() && self.resync_reads == 0 && !self.is_comparing();
         let Some(stream) = &mut self.stream else { return };
-        if self.dirty.is_empty() && self.resync_reads == 0 && stream.done.is_none() {
+        if is_read && stream.done.is_none() {
             stream.done = Some(self.ring.next());
-            self.number_own(cx, Op::ResyncDone { generation: cx.generation }, None);
+            self.unknown = None;
+            self.number_own(cx, Op::ResyncDone { generation: cx.generation });
         }
     }
 
     /// Being read, or read and not applied.
-    fn copies_under_way(&self) -> usize {
-        self.resync_reads + self.copies.len()
+    pub(super) fn copies_under_way(&self) -> usize {
+        self.resync_reads + self.verify_reads.len() + self.copies.len()
     }
 
     pub(super) fn host_has_answer(&mut self, now: Instant, since: Instant) {
@@ -465,23 +478,52 @@ impl Owner {
     }
 
     fn has_room_for_resync(&self, copy_bytes: u64) -> bool {
+        if self.unknown.is_some() && self.compared.len() >= super::verify::COMPARED_MAX {
+            return false;
+        }
         // What the reads under way will find is not in memory yet, and will be.
         let coming = self.resync_reads as u64 * copy_bytes;
         self.ring.memory_bytes + coming + RESYNC_ROOM.min(self.bounds.memory / 2) <= self.bounds.memory
     }
 
-    /// Planted: a copy that takes no part in the order.
-    fn read_through(&mut self, cx: &mut Context, volume: VolumeIndex, extent: Extent, place: Op) {
-        let payload = extent.byte_length(self.volumes[usize::from(volume.0)].block_length);
-        let seq = self.ring.push(self.after, Default::default(), place, Place::Reading, true, payload);
-        let io = super::owner::LocalWork::ResyncRead.io(cx.run, seq);
-        cx.out.push_back(Output::Local { io, action: super::io::LocalAction::Read { volume, extent } });
+    /// What the resync and the verify read.
+    pub fn copied(&mut self, cx: &mut Context, seq: u64, found: Result<Found, BlockError>) {
+        let (purpose, op) = match self.verify_reads.iter().position(|read| *read == seq) {
+            Some(at) => {
+                self.verify_reads.swap_remove(at);
+                (Purpose::Verify, self.digested(cx, seq, found))
+            }
+            None => self.read_for_resync(cx, seq, found),
+        };
+        self.ring.fill(seq, op);
+        if let Some(at) = self.active.iter().position(|active| active.seq == seq) {
+            self.active[at].local = super::owner::Local::Done;
+            self.release(cx, seq);
+            if self.ring.get(seq).is_some_and(|entry| entry.for_peer && !entry.applied) {
+                self.remember_copy(at, purpose);
+            }
+            self.finish(cx, at, Ok(()));
+        } else {
+            self.read_beside_the_order(cx, seq, purpose);
+        }
+        if seq < self.cursor {
+            // In order: none that has no credit yet stands before one that has.
+            let at = self.resend.partition_point(|&other| other < seq);
+            self.resend.insert(at, seq);
+        }
+        self.resync_on(cx);
+        self.verify_on(cx);
+        self.pump(cx);
     }
 
-    pub fn copied(&mut self, cx: &mut Context, seq: u64, found: Result<Found, BlockError>) {
+    fn read_for_resync(&mut self, cx: &mut Context, seq: u64, found: Result<Found, BlockError>) -> (Purpose, Op) {
         self.resync_reads = self.resync_reads.saturating_sub(1);
         let place = self.ring.get(seq).and_then(|entry| entry.op.place());
         let op = match (found, place) {
+            (Ok(Found::Digest(digest)), Some((volume, range))) => {
+                let known = WriteSeq(self.peer.applied_upto);
+                return (Purpose::Compare, Op::Verify { volume, range, digest, is_copy: true, known });
+            }
             (Ok(Found::Data(data)), Some((volume, range))) => Op::Write { volume, range, data, durable: false },
             (Ok(Found::Zeroes), Some((volume, range))) => {
                 Op::WriteZeroes { volume, range, allocation: Allocation::MayRelease, durable: false }
@@ -495,24 +537,38 @@ impl Owner {
             // Withdrawn while it was read: it is in the dirty map again.
             (_, None) => Op::Void,
         };
-        self.ring.fill(seq, op);
-        if let Some(at) = self.active.iter().position(|active| active.seq == seq) {
-            self.active[at].local = super::owner::Local::Done;
-            self.release(cx, seq);
-            if self.ring.get(seq).is_some_and(|entry| entry.for_peer && !entry.applied) {
-                self.remember_copy(at);
+        (Purpose::Copy, op)
+    }
+
+    /// Only where that is planted.
+    fn read_beside_the_order(&mut self, cx: &mut Context, seq: u64, purpose: Purpose) {
+        self.ring.answered(seq, cx.now);
+        if let Some(Op::Verify { volume, range, .. }) = self.ring.get(seq).map(|entry| &entry.op) {
+            let (volume, start, end) = (*volume, range.lba.0, range.lba.0 + range.blocks.0);
+            self.copies.push(Copied { seq, volume, start, end, purpose });
+        }
+    }
+
+    /// What a piece is compared for is not known yet.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.copies.iter().any(|copy| copy.purpose == Purpose::Compare)
+    }
+
+    /// The peer holds something else there. It says so until it hears that we know: only the first time counts.
+    fn differs(&mut self, cx: &mut Context, seq: u64) {
+        let Some(copy) = self.copies.iter_mut().find(|copy| copy.seq == seq) else { return };
+        match copy.purpose {
+            Purpose::Compare => {
+                // From now on it is one more that waits for its place in the order; the copy comes behind it.
+                copy.purpose = Purpose::Copy;
+                let (volume, range) = (copy.volume, Range { lba: Lba(copy.start), blocks: BlockCount(copy.end - copy.start) });
+                if !cx.planted.has(Fault::CompareBlind) {
+                    self.set_dirty(volume, range, cx.now);
+                }
             }
-            self.finish(cx, at, Ok(()));
-        } else {
-            self.ring.answered(seq, cx.now);
+            Purpose::Verify => self.verify_differs(seq),
+            Purpose::Copy => (),
         }
-        if seq < self.cursor {
-            // In order: none that has no credit yet stands before one that has.
-            let at = self.resend.partition_point(|&other| other < seq);
-            self.resend.insert(at, seq);
-        }
-        self.resync_on(cx);
-        self.pump(cx);
     }
 
     /// The generation has changed under the stream: the peer is to be told when it has all of it.
@@ -567,9 +623,10 @@ impl Owner {
             let bytes_per_second = if seconds > 0.0 { done / seconds } else { 0.0 };
             let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
             let host_latency_goal = self.pace.goal(policy.host_latency).map(|goal| goal.as_secs_f64());
-            let total_bytes = resync.total_bytes;
-            ResyncStatus { total_bytes, left_bytes, bytes_per_second, seconds_left, host_latency_goal }
+            let (total_bytes, compares) = (resync.total_bytes, self.unknown.is_some());
+            ResyncStatus { total_bytes, left_bytes, bytes_per_second, seconds_left, host_latency_goal, compares }
         });
+        status.verify = self.verify.as_ref().map(|verify| verify.told(&self.volumes, now));
     }
 }
 

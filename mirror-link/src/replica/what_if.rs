@@ -276,6 +276,9 @@ impl View {
             Verdict::Stream { missing: Missing::Everything, .. } => {
                 Some(format!("That is {} bytes; zeroes among them are not sent.", all.sum::<u64>()))
             }
+            Verdict::Stream { missing: Missing::Compared, .. } => {
+                Some(format!("That is {} bytes to read on both nodes.", all.sum::<u64>()))
+            }
             Verdict::Stream { source: Side::Mine, missing: Missing::Counted } => {
                 let lacks = status.rpo.map_or(0, |rpo| rpo.bytes);
                 Some(format!("As of now {peer} lacks {lacks} bytes; it cannot be served until it has them."))
@@ -396,6 +399,7 @@ mod tests {
                 volume_rpo: None,
                 queue: QueueStatus { memory_bytes_max: 64, spilled_bytes_max: 1024, ..QueueStatus::default() },
                 resync: None,
+                verify: None,
                 map: Default::default(),
             },
             mine: hello("alpha", role),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::rng::Rng;
+use super::rng::{Rng, mix};
 use crate::block::{BlockError, Durability, Payload};
 use crate::extent::{BlockCount, BlockLength, Extent, Lba};
 use crate::ids::VolumeIndex;
 use crate::replica::io::{Found, LocalAction, LocalIo};
+use crate::wire::message::Digest;
 
 /// Which write: its number in the history. Blocks carry it in their first eight bytes.
 pub type Stamp = u64;
@@ -40,11 +41,23 @@ pub fn stamps(data: &Payload) -> Vec<Stamp> {
         .collect()
 }
 
+/// Of blocks with these stamps.
+pub fn digest(stamps: &[Stamp]) -> Digest {
+    if stamps.iter().all(|&stamp| stamp == ZEROES) {
+        return Digest::ZEROES;
+    }
+    let word = stamps.iter().fold(stamps.len() as u64, |word, &stamp| mix(word ^ mix(stamp)));
+    let mut digest = Digest::ZEROES;
+    digest.0[..8].copy_from_slice(&word.to_be_bytes());
+    digest
+}
+
 #[derive(Debug)]
 enum Action {
     Write { at: Place, stamps: Vec<Stamp>, durability: Durability },
     Flush { upto: u64 },
-    Read { at: Place, found: Option<Vec<Stamp>> },
+    /// As blocks, or as their digest.
+    Read { at: Place, found: Option<Vec<Stamp>>, digests: bool },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +131,7 @@ impl Disk {
 
     /// Some blocks of it may show at once, whatever `end` says later.
     pub fn begin(&mut self, io: LocalIo, action: LocalAction, rng: &mut Rng) {
+        let digests = matches!(action, LocalAction::Digest { .. });
         let action = match action {
             LocalAction::Write { volume, extent, data, durability } => {
                 Action::Write { at: Place::new(volume, extent), stamps: stamps(&data), durability }
@@ -127,9 +141,9 @@ impl Disk {
             }
             LocalAction::Unmap { volume, extent } => zeroes(Place::new(volume, extent), Durability::Cached),
             LocalAction::Flush { .. } => Action::Flush { upto: self.number },
-            LocalAction::Read { volume, extent } => {
+            LocalAction::Read { volume, extent } | LocalAction::Digest { volume, extent } => {
                 let at = Place::new(volume, extent);
-                Action::Read { at, found: rng.coin().then(|| self.stamps(at).to_vec()) }
+                Action::Read { at, found: rng.coin().then(|| self.stamps(at).to_vec()), digests }
             }
         };
         if let Action::Write { at, stamps, .. } = &action {
@@ -146,8 +160,11 @@ impl Disk {
         let action = self.under_way.remove(&io)?;
         Some(match (action, error) {
             (Action::Read { .. }, Some(error)) => Answer::Read(Err(error)),
-            (Action::Read { at, found }, None) => {
+            (Action::Read { at, found, digests }, None) => {
                 let stamps = found.unwrap_or_else(|| self.stamps(at).to_vec());
+                if digests {
+                    return Some(Answer::Read(Ok(Found::Digest(digest(&stamps)))));
+                }
                 let data = stamps.iter().any(|&stamp| stamp != ZEROES);
                 Answer::Read(Ok(if data { Found::Data(stamped(&stamps)) } else { Found::Zeroes }))
             }
@@ -170,6 +187,12 @@ impl Disk {
                 Answer::Done(Ok(()))
             }
         })
+    }
+
+    /// Blocks become others without having been written.
+    pub fn corrupt(&mut self, volume: usize, block: usize, stamp: Stamp) {
+        self.image[volume][block] = stamp;
+        self.durable[volume][block] = stamp;
     }
 
     /// The process dies: what was under way is done in part, what was done stays.

@@ -97,6 +97,10 @@ pub struct Scenario {
     pub hosts: Vec<Habits>,
     pub troubles: Vec<Trouble>,
     pub trouble_every: Delay,
+    /// Between two commands of an operator who compares the copies, or has resyncs compare.
+    pub compare_every: Option<Delay>,
+    /// At the end some blocks of the replica become others, and a verify is to find them.
+    pub silent: bool,
     pub length: Time,
     /// Planted on both nodes.
     pub faults: Vec<Fault>,
@@ -123,6 +127,9 @@ pub struct Habits {
 
 impl Scenario {
     pub fn draw(rng: &mut Rng) -> Scenario {
+        // Of a chance of its own: a seed that compares nothing is what it was.
+        let mut compares = Rng::new(!rng.clone().draw());
+        let compare_every = compares.coin().then(|| Delay { low: 20_000, high: compares.pick(&[300_000, 2_000_000]) });
         let share = rng.between(200, 800);
         let mut troubles: Vec<Trouble> = TROUBLES.iter().copied().filter(|_| rng.permille(share)).collect();
         if troubles.is_empty() {
@@ -149,6 +156,8 @@ impl Scenario {
             hosts: (0..host_count).map(|_| Habits::draw(rng)).collect(),
             troubles,
             trouble_every: Delay { low: 1000, high: rng.pick(&[100_000, 500_000, 2_000_000]) },
+            compare_every,
+            silent: false,
             length: rng.between(1, 5) * 1_000_000,
             faults: Vec::new(),
         };
@@ -212,6 +221,7 @@ impl Scenario {
             policy: self.policy,
             queue: self.queue,
             map: self.map,
+            scrub: None,
         }
     }
 }

@@ -35,6 +35,32 @@ impl World {
         }
     }
 
+    pub(super) fn next_comparison(&mut self) {
+        if let Some(every) = self.scenario.compare_every {
+            let delay = every.draw(&mut self.compares);
+            self.after(delay, Event::Compare);
+        }
+    }
+
+    /// An operator compares the copies, or has a resync do it, whatever else goes on.
+    pub(super) fn compare(&mut self) {
+        if !matches!(self.phase, Phase::Trouble | Phase::Rest { .. } | Phase::Healing { .. }) {
+            return;
+        }
+        let role = |node: &usize| self.nodes[*node].status().map(|status| status.role);
+        let owner = (0..2).find(|node| role(node) == Some(Role::Primary));
+        let rate = self.compares.pick(&[None, None, Some(200 << 10), Some(4 << 20)]);
+        let command = match self.compares.below(10) {
+            0 => Command::StopVerify,
+            1..=3 => Command::Resync { compare: true },
+            _ => Command::Verify { repair: self.compares.coin(), rate },
+        };
+        if let Some(node) = owner {
+            self.command(node, command);
+        }
+        self.next_comparison();
+    }
+
     fn make(&mut self, trouble: Trouble) {
         let (owner, replica) = (self.with_role(Role::Primary), self.with_role(Role::Secondary));
         match trouble {

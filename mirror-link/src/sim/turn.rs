@@ -8,6 +8,7 @@ use super::scenario::NAMES;
 use super::store::Order;
 use super::world::{Event, World};
 use crate::block::BlockError;
+use crate::replica;
 use crate::replica::io::{HostOp, Input, LocalAction, LocalIo, Output, Standing, StoreFailed};
 use crate::wire::message::{Message, Op, Role};
 
@@ -91,6 +92,7 @@ impl World {
             }
             Output::Standing(standing) => self.process(node).standing = standing,
             Output::Answer { id, result } => self.answered_command(node, id, result),
+            Output::Event(replica::io::Event::VerifyEnded(told)) => self.check_verified(node, &told),
             Output::Event(_) => (),
             Output::Misbehaved(how) => {
                 self.violate(Checker::Protocol, format!("{} finds that its peer misbehaved: {how}", NAMES[node]));
@@ -101,7 +103,7 @@ impl World {
 
     fn local(&mut self, node: usize, io: LocalIo, action: LocalAction, at_once: &mut Vec<LocalIo>) {
         self.check_one_writer(node, &action);
-        let is_read = matches!(action, LocalAction::Read { .. });
+        let is_read = matches!(action, LocalAction::Read { .. } | LocalAction::Digest { .. });
         let fails = self.disk_may_fail(node);
         self.nodes[node].disk.begin(io, action, &mut self.rng);
         if !is_read && !fails && self.rng.permille(self.scenario.disk_at_once) {

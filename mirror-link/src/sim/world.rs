@@ -118,6 +118,8 @@ pub enum Event {
         command: Command,
     },
     Trouble,
+    /// The operator compares.
+    Compare,
     Follows(Trouble),
     RestIsOver,
 }
@@ -167,6 +169,10 @@ pub enum Phase {
         since: Time,
         least: u64,
     },
+    /// The copies were made to differ without anybody's having written: a verify is to find where.
+    Silent {
+        since: Time,
+    },
     Over,
 }
 
@@ -204,6 +210,8 @@ pub struct World {
     pub(super) rng: Rng,
     /// Heartbeats have their own chance: a seed is what it was without them.
     pub(super) beats: Rng,
+    /// Comparing has, too.
+    pub(super) compares: Rng,
     pub(super) scenario: Scenario,
     pub(super) nodes: [Node; 2],
     pub(super) net: Net,
@@ -213,6 +221,8 @@ pub struct World {
     pub(super) trace: Trace,
     pub(super) phase: Phase,
     pub(super) violation: Option<Violation>,
+    /// Where the copies were made to differ: volume, first block, blocks.
+    pub(super) silent: Vec<(usize, u64, u64)>,
     pub(super) turns: u64,
     pub(super) outputs: u64,
     pub(super) answered: u64,
@@ -230,6 +240,7 @@ impl World {
             heap: BinaryHeap::new(),
             number: 0,
             beats: Rng::new(rng.clone().draw()),
+            compares: Rng::new(!rng.clone().draw()),
             rng,
             nodes,
             net: Net::default(),
@@ -239,6 +250,7 @@ impl World {
             trace: Trace::new(text),
             phase: Phase::Trouble,
             violation: None,
+            silent: Vec::new(),
             turns: 0,
             outputs: 0,
             answered: 0,
@@ -254,6 +266,7 @@ impl World {
         world.set_out_hosts();
         world.after(WATCH, Event::Watch);
         world.next_trouble();
+        world.next_comparison();
         world
     }
 
@@ -261,6 +274,13 @@ impl World {
     pub fn play(seed: u64, faults: &[crate::replica::planted::Fault], base: Instant, text: bool) -> Report {
         let mut rng = Rng::new(seed);
         let scenario = Scenario { faults: faults.to_vec(), ..Scenario::draw(&mut rng) };
+        World::new(scenario, rng, base, text).run()
+    }
+
+    /// Play one seed, and in the end change blocks of one copy beneath everything: a verify finds these, and no others.
+    pub fn play_silent(seed: u64, base: Instant, text: bool) -> Report {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario { silent: true, disk_fails: 0, store_fails: 0, ..Scenario::draw(&mut rng) };
         World::new(scenario, rng, base, text).run()
     }
 
@@ -310,6 +330,7 @@ impl World {
             Event::Exit { node, incarnation } => self.of(node, incarnation, |w| w.die(node, false)),
             Event::Command { node, command } => self.command(node, command),
             Event::Trouble => self.trouble(),
+            Event::Compare => self.compare(),
             Event::Follows(trouble) => self.follows(trouble),
             Event::RestIsOver => self.rest_is_over(),
         }

@@ -441,6 +441,7 @@ mod tests {
             },
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
+            scrub: None,
         }
     }
 

@@ -6,7 +6,7 @@ use nom::number::complete::{be_u8, be_u32, be_u64};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use super::PROTOCOL_VERSION;
+use super::FORM_VERSION;
 use super::body::field::{self, Parsed, at_most, fault, list, reserved};
 use super::body::hello::{marks, put_marks, role, role_to_wire};
 use super::keys::{KEY_LENGTH, PairKeys, is_signed, sign};
@@ -124,8 +124,8 @@ impl Datagram {
         if head[..4] != MAGIC.to_be_bytes() || datagram.len() > DATAGRAM_MAX {
             return Err(DatagramError::Foreign);
         }
-        if head[4] != PROTOCOL_VERSION {
-            return Err(DatagramError::Version { expected: PROTOCOL_VERSION, got: head[4] });
+        if head[4] != FORM_VERSION {
+            return Err(DatagramError::Version { expected: FORM_VERSION, got: head[4] });
         }
         let length = usize::from(head[5]);
         rest.get(..length)
@@ -141,7 +141,7 @@ impl Datagram {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let echo = self.echo.unwrap_or(Echo { instance: Instance(0), number: 0, held_us: 0 });
         out.put_u32(MAGIC);
-        out.put_u8(PROTOCOL_VERSION);
+        out.put_u8(FORM_VERSION);
         out.put_u8(field::name_length(&self.node));
         out.put_u8(self.groups.len() as u8);
         out.put_u8(flag(self.session.is_some(), SESSION) | flag(self.echo.is_some(), ECHO));

@@ -6,7 +6,7 @@ use nom::Parser;
 use nom::error::Error;
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 
-use super::{Kind, PROTOCOL_VERSION, Part, WireError};
+use super::{FORM_VERSION, Kind, Part, WireError};
 use crate::config::Compression;
 
 pub(super) const HEADER_LENGTH: usize = 44;
@@ -51,7 +51,7 @@ impl Header {
     pub fn encode(&self) -> [u8; HEADER_LENGTH] {
         let mut bytes = [0; HEADER_LENGTH];
         bytes[0..4].copy_from_slice(&MAGIC.to_be_bytes());
-        bytes[4] = PROTOCOL_VERSION;
+        bytes[4] = FORM_VERSION;
         bytes[5] = self.kind.0;
         bytes[6] = coding_to_wire(self.coding);
         bytes[8..16].copy_from_slice(&self.session.to_be_bytes());
@@ -76,8 +76,8 @@ impl Header {
         if raw.crc != crc {
             return Err(WireError::Damaged { part: Part::Header, expected: raw.crc, got: crc });
         }
-        if raw.version != PROTOCOL_VERSION {
-            return Err(WireError::Version { expected: PROTOCOL_VERSION, got: raw.version });
+        if raw.version != FORM_VERSION {
+            return Err(WireError::Version { expected: FORM_VERSION, got: raw.version });
         }
         let misbehaved = |expected: Cow<'static, str>, got: u64| {
             Err(WireError::Misbehaved { kind: raw.header.kind, expected, got: got.to_string() })

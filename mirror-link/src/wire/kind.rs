@@ -23,6 +23,7 @@ impl Kind {
     pub const MARK: Kind = Kind(0x24);
     pub const VOID: Kind = Kind(0x25);
     pub const RESYNC_DONE: Kind = Kind(0x26);
+    pub const VERIFY: Kind = Kind(0x27);
 
     /// `None`: no such kind.
     pub(super) fn limits(self) -> Option<Limits> {
@@ -35,6 +36,7 @@ impl Kind {
             Kind::WRITE => (body::OP_LENGTH, PAYLOAD_MAX),
             Kind::MARK => (body::OP_LENGTH, MARK_MAX),
             Kind::WRITE_ZEROES | Kind::UNMAP | Kind::FLUSH | Kind::VOID | Kind::RESYNC_DONE => (body::OP_LENGTH, 0),
+            Kind::VERIFY => (body::VERIFY_LENGTH, 0),
             _ => return None,
         };
         let body = *body.start() as u32..=*body.end() as u32;
@@ -72,6 +74,7 @@ impl fmt::Display for Kind {
             Kind::MARK => "MARK",
             Kind::VOID => "VOID",
             Kind::RESYNC_DONE => "RESYNC_DONE",
+            Kind::VERIFY => "VERIFY",
             Kind(other) => return write!(f, "kind {other:#04x}"),
         };
         f.write_str(name)

@@ -182,6 +182,17 @@ pub enum Op {
     ResyncDone {
         generation: Generation,
     },
+    /// What the sender holds there, all that precedes it being done: applied once the receiver has compared, and listed in
+    /// `Ack::differs` where it holds something else. At most [`PAYLOAD_MAX`] bytes of blocks.
+    Verify {
+        volume: VolumeIndex,
+        range: Range,
+        digest: Digest,
+        /// It stands for a resync's copy, which follows where the two differ.
+        is_copy: bool,
+        /// The sender knows what came of every one up to this number.
+        known: WriteSeq,
+    },
 }
 
 /// Blocks as the peer named them; becomes an `Extent` where the volume's capacity is known.
@@ -189,6 +200,21 @@ pub enum Op {
 pub struct Range {
     pub lba: Lba,
     pub blocks: BlockCount,
+}
+
+/// BLAKE3 of blocks, all 256 bits of it: hosts choose what blocks hold, and half as many would have collisions within reach
+/// of who wants them. Of blocks that are all zero, [`Digest::ZEROES`], whatever their number: a hole has it without being read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    pub const ZEROES: Digest = Digest([0; 32]);
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Digest({:016x}…)", u64::from_be_bytes(*self.0.first_chunk().unwrap_or(&[0; 8])))
+    }
 }
 
 /// Which state of a logical unit; numbered by the logical unit's own code.
@@ -211,6 +237,9 @@ pub struct Ack {
     /// Writes that its device failed to apply (they count as applied): the copy is not good there. At most
     /// [`FAILED_MAX`].
     pub failed: SmallVec<[WriteSeq; 2]>,
+    /// [`Op::Verify`]s that found something else, as far as the sender of the last one does not say that it knows: at most
+    /// [`DIFFERS_MAX`].
+    pub differs: SmallVec<[WriteSeq; 2]>,
 }
 
 /// How far the sender may go.
@@ -265,6 +294,8 @@ pub const ODEP_MAX: usize = 4;
 pub const RUNS_MAX: usize = 16;
 /// Failed writes in an Ack.
 pub const FAILED_MAX: usize = 1024;
+/// Numbers of what differs in an Ack.
+pub const DIFFERS_MAX: usize = 1024;
 /// Volumes in a group.
 pub const VOLUMES_MAX: usize = 4096;
 /// Runs of blocks in a Hello.

@@ -34,5 +34,8 @@ pub use error::{Fault, Part, WireError};
 pub use kind::Kind;
 pub use outgoing::Outgoing;
 
-/// Of frames, handshake and heartbeats alike.
-pub const PROTOCOL_VERSION: u8 = 1;
+/// Of what is said once a slot is open. The handshake tells it: nodes of different versions refuse each other there.
+pub const PROTOCOL_VERSION: u8 = 2;
+
+/// Of the forms of frames' headers and of heartbeats, which are older than some kinds of frames.
+const FORM_VERSION: u8 = 1;

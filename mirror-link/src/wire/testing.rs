@@ -130,6 +130,12 @@ fn any_op() -> impl Strategy<Value = Op> {
             .prop_map(|(volume, kind, data)| Op::Mark { volume, kind: MarkKind(kind), data: data.into() }),
         1 => Just(Op::Void),
         1 => generation().prop_map(|generation| Op::ResyncDone { generation }),
+        2 => (volume(), range(), vec(any::<u8>(), 32), any::<bool>(), seq()).prop_map(
+            |(volume, range, bytes, is_copy, known)| {
+                let digest = Digest(bytes.try_into().expect("32 bytes"));
+                Op::Verify { volume, range, digest, is_copy, known }
+            }
+        ),
     ]
 }
 
@@ -203,9 +209,9 @@ fn any_shape() -> impl Strategy<Value = VolumeShape> {
 fn any_ack() -> impl Strategy<Value = Ack> {
     let run = || (seq(), seq()).prop_map(|(a, b)| (a.min(b), a.max(b)));
     let marks = (epoch(), any::<u64>(), seq(), seq(), seq(), seq(), any::<u64>());
-    let lists = (vec(run(), 0..=RUNS_MAX), vec(run(), 0..=RUNS_MAX), vec(seq(), 0..9));
+    let lists = (vec(run(), 0..=RUNS_MAX), vec(run(), 0..=RUNS_MAX), vec(seq(), 0..9), vec(seq(), 0..9));
     (marks, lists).prop_map(
-        |((epoch, number, received_upto, applied_upto, durable_upto, seq, bytes), (received, applied, failed))| Ack {
+        |((epoch, number, received_upto, applied_upto, durable_upto, seq, bytes), (received, applied, failed, differs))| Ack {
             epoch,
             number,
             received_upto,
@@ -215,6 +221,7 @@ fn any_ack() -> impl Strategy<Value = Ack> {
             applied: applied.into(),
             credit: Credit { seq, bytes },
             failed: failed.into(),
+            differs: differs.into(),
         },
     )
 }

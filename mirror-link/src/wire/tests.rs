@@ -338,9 +338,9 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
         "WRITE_ZEROES frame: expected no bytes behind its fields, got 8",
     );
     says(
-        body_with(&zeroes, |b| b[27] = 4),
+        body_with(&zeroes, |b| b[27] = 8),
         misbehaved,
-        "WRITE_ZEROES frame: expected only flags that this version knows, got 4",
+        "WRITE_ZEROES frame: expected only flags that this version knows, got 8",
     );
     let unused = "zero in the fields that its kind has no use for";
     says(body_with(&zeroes, |b| b[28] = 4), misbehaved, &format!("WRITE_ZEROES frame: expected {unused}, got 0"));
@@ -375,14 +375,17 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
         applied: Default::default(),
         credit: Credit::default(),
         failed: Default::default(),
+        differs: Default::default(),
     })));
     says(
-        body_with(&ack, |b| b[67] = 4),
+        body_with(&ack, |b| b[71] = 4),
         misbehaved,
         "ACK frame: expected a run that does not end before it begins, got 3",
     );
     says(body_with(&ack, |b| b[56] = 17), misbehaved, "ACK frame: expected at most 16 runs, got 17");
     says(body_with(&ack, |b| b[58] = 0xff), misbehaved, "ACK frame: expected at most 1024 failed writes, got 65280");
+    says(body_with(&ack, |b| b[60] = 0xff), misbehaved, "ACK frame: expected at most 1024 ranges that differ, got 65280");
+    says(body_with(&ack, |b| b[63] = 1), misbehaved, "ACK frame: expected reserved bytes that are zero, got 1");
 }
 
 #[test]
@@ -401,8 +404,11 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         applied: Default::default(),
         credit: Credit::default(),
         failed: [first].into_iter().collect(),
+        differs: [first].into_iter().collect(),
     };
     let ack = of_group(Message::Ack(Box::new(ack)));
+    let (volume, range, digest) = (VolumeIndex(1), Range { lba: Lba(0), blocks: BlockCount(1) }, Digest::ZEROES);
+    let verify = op(Op::Verify { volume, range, digest, is_copy: false, known: seq });
     let cases = [
         (op(Op::Flush), "FLUSH", 0, EPOCH),
         (op(Op::Flush), "FLUSH", 8, NUMBER),
@@ -416,8 +422,10 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         (ack.clone(), "ACK", 24, NUMBER),
         (ack.clone(), "ACK", 32, NUMBER),
         (ack.clone(), "ACK", 40, NUMBER),
-        (ack.clone(), "ACK", 68, NUMBER),
-        (ack, "ACK", 76, NUMBER),
+        (ack.clone(), "ACK", 72, NUMBER),
+        (ack.clone(), "ACK", 80, NUMBER),
+        (ack, "ACK", 88, NUMBER),
+        (verify, "VERIFY", 48, NUMBER),
     ];
     for (frame, kind, at, expected) in cases {
         let with = |number: u64| body_with(&frame, |body| body[at..at + 8].copy_from_slice(&number.to_be_bytes()));

@@ -36,6 +36,7 @@ pub async fn start(role: Role, mode: Mode, queue: QueueBounds, state_dir: &Path)
             host_latency: None,
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
+        scrub: None,
         queue,
     };
     let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];

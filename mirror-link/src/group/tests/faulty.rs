@@ -20,6 +20,7 @@ impl Pair {
             applied: Default::default(),
             credit: Credit { seq: status.seq, bytes: 1 << 20 },
             failed: Default::default(),
+            differs: Default::default(),
         };
         change(&mut ack);
         self.a.group.received(line.id, &mut vec![Message::Ack(Box::new(ack))]);

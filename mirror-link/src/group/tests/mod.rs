@@ -17,3 +17,4 @@ mod replaced;
 mod resync_reads;
 mod roles;
 mod told;
+mod verify;

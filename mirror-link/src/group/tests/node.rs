@@ -45,6 +45,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
             host_latency: None,
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
+        scrub: None,
         queue: QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 256 },
     }
 }

@@ -86,6 +86,7 @@ impl Fake {
                 applied: Default::default(),
                 credit: Credit::default(),
                 failed: Default::default(),
+                differs: Default::default(),
             })),
         );
     }

@@ -11,7 +11,9 @@ impl World {
     /// The world's heartbeat: everything that time alone brings about.
     pub(in crate::sim) fn watch(&mut self) {
         self.after(WATCH, crate::sim::world::Event::Watch);
-        (0..2).for_each(|node| self.check_closed(node));
+        if !matches!(self.phase, Phase::Silent { .. }) {
+            (0..2).for_each(|node| self.check_closed(node));
+        }
         (0..2).for_each(|node| self.check_waiting(node));
         self.check_pace();
         self.oversee();
@@ -97,9 +99,13 @@ impl World {
                     self.check_alike();
                     self.check_last_marks();
                     self.phase = Phase::Over;
+                    if self.scenario.silent {
+                        self.make_differ();
+                    }
                 }
                 self.give_up_after(since);
             }
+            Phase::Silent { since } => self.give_up_after(since),
             Phase::Trouble | Phase::Rest { .. } | Phase::Over => (),
         }
     }
@@ -127,7 +133,7 @@ impl World {
     }
 
     /// Nothing is under way, and the owner says that everything is with its peer.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let Some(status) = self.together().and_then(|owner| self.nodes[owner].status()) else { return false };
         let done = status.applied_upto >= status.seq
             && status.queue.dirty_bytes == 0

@@ -5,6 +5,7 @@ mod bounded;
 mod closed;
 mod kept;
 mod one_writer;
+mod verified;
 
 pub(super) use closed::closed_under_some;
 
@@ -31,6 +32,8 @@ pub enum Checker {
     Pace,
     /// I6: once all is mended, the pair comes together.
     Settles,
+    /// A verify finds what differs, and nothing else.
+    Verified,
     /// What only a replica that is wrong does: sends where nobody listens, finds its own like misbehaving.
     Protocol,
 }

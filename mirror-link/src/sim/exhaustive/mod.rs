@@ -133,6 +133,7 @@ impl Plan {
                 host_latency: None,
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
+            scrub: None,
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 64 },
         })
     }

@@ -14,7 +14,7 @@ use crate::replica::io::{
 use crate::replica::planted::Fault;
 use crate::replica::status::{GroupStatus, LinkState};
 use crate::sim::checkers::{Checker, Violation};
-use crate::sim::disk::{Image, Place, Stamp, ZEROES, stamped, stamps};
+use crate::sim::disk::{self, Image, Place, Stamp, ZEROES, stamped, stamps};
 use crate::sim::history::{History, Outcome, Promise, ReignIndex};
 use crate::sim::rng::mix;
 use crate::sim::scenario::NAMES;
@@ -292,6 +292,11 @@ impl Pair {
                 (at, vec![ZEROES; at.blocks])
             }
             LocalAction::Flush { .. } => return Some(Input::LocalDone { io, result: Ok(()) }),
+            LocalAction::Digest { volume, extent } => {
+                let at = Place::new(volume, extent);
+                let found = &self.nodes[node].image[at.volume][at.lba..at.lba + at.blocks];
+                return Some(Input::LocalRead { io, result: Ok(Found::Digest(disk::digest(found))) });
+            }
             LocalAction::Read { volume, extent } => {
                 let at = Place::new(volume, extent);
                 let found = &self.nodes[node].image[at.volume][at.lba..at.lba + at.blocks];

@@ -7,13 +7,13 @@ use nom::Parser;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 use smallvec::SmallVec;
 
-use super::field::{Parsed, at_most, epoch, fault, list, seq};
+use super::field::{Parsed, at_most, epoch, fault, list, reserved, seq};
 use crate::ids::WriteSeq;
-use crate::wire::message::{Ack, Credit, FAILED_MAX, RUNS_MAX};
+use crate::wire::message::{Ack, Credit, DIFFERS_MAX, FAILED_MAX, RUNS_MAX};
 
-const FIXED_LENGTH: usize = 60;
+const FIXED_LENGTH: usize = 64;
 pub(in crate::wire) const LENGTH: RangeInclusive<usize> =
-    FIXED_LENGTH..=FIXED_LENGTH + 2 * RUNS_MAX * 16 + FAILED_MAX * 8;
+    FIXED_LENGTH..=FIXED_LENGTH + 2 * RUNS_MAX * 16 + (FAILED_MAX + DIFFERS_MAX) * 8;
 
 type Run = (WriteSeq, WriteSeq);
 
@@ -41,24 +41,29 @@ type Run = (WriteSeq, WriteSeq);
 ///    +                                                               +
 ///  52|                                                               |
 ///  56| runs received | runs applied  | writes failed                 |
-///  60/ runs received beyond: first, last, 8 bytes each               /
+///  60| what differs                  | reserved = 0                  |
+///  64/ runs received beyond: first, last, 8 bytes each               /
 ///   +/ runs applied beyond: likewise                                 /
 ///   +/ writes failed, 8 bytes each                                   /
+///   +/ what differs, 8 bytes each                                    /
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Ack> {
     let (rest, (epoch, number, received_upto, applied_upto, durable_upto, credit_seq, credit_bytes)) =
         (epoch, be_u64, seq, seq, seq, seq, be_u64).parse(input)?;
-    let (rest, (received, applied, failed)) = (
+    let (rest, (received, applied, failed, differs, ())) = (
         at_most(be_u8, RUNS_MAX, "at most 16 runs"),
         at_most(be_u8, RUNS_MAX, "at most 16 runs"),
         at_most(be_u16, FAILED_MAX, "at most 1024 failed writes"),
+        at_most(be_u16, DIFFERS_MAX, "at most 1024 ranges that differ"),
+        reserved(2),
     )
         .parse(rest)?;
     let (rest, received) = runs(received, rest)?;
     let (rest, applied) = runs(applied, rest)?;
     let (rest, failed) = list(failed, seq, rest)?;
+    let (rest, differs) = list(differs, seq, rest)?;
     let credit = Credit { seq: credit_seq, bytes: credit_bytes };
-    let ack = Ack { epoch, number, received_upto, applied_upto, durable_upto, received, applied, credit, failed };
+    let ack = Ack { epoch, number, received_upto, applied_upto, durable_upto, received, applied, credit, failed, differs };
     Ok((rest, ack))
 }
 
@@ -76,6 +81,7 @@ fn run(input: &[u8]) -> Parsed<'_, Run> {
 pub(super) fn put(ack: &Ack, out: &mut BytesMut) {
     assert!(ack.received.len() <= RUNS_MAX && ack.applied.len() <= RUNS_MAX, "an Ack has at most {RUNS_MAX} runs");
     assert!(ack.failed.len() <= FAILED_MAX, "an Ack names at most {FAILED_MAX} failed writes");
+    assert!(ack.differs.len() <= DIFFERS_MAX, "an Ack names at most {DIFFERS_MAX} that differ");
     out.put_u64(ack.epoch.0);
     out.put_u64(ack.number);
     out.put_u64(ack.received_upto.0);
@@ -86,12 +92,14 @@ pub(super) fn put(ack: &Ack, out: &mut BytesMut) {
     out.put_u8(ack.received.len() as u8);
     out.put_u8(ack.applied.len() as u8);
     out.put_u16(ack.failed.len() as u16);
+    out.put_u16(ack.differs.len() as u16);
+    out.put_u16(0);
     for (first, last) in ack.received.iter().chain(&ack.applied) {
         assert!(first <= last, "a run begins before it ends");
         out.put_u64(first.0);
         out.put_u64(last.0);
     }
-    ack.failed.iter().for_each(|seq| out.put_u64(seq.0));
+    ack.failed.iter().chain(&ack.differs).for_each(|seq| out.put_u64(seq.0));
 }
 
 #[cfg(test)]
@@ -113,14 +121,15 @@ mod tests {
             applied: [(WriteSeq(12), WriteSeq(12))].into_iter().collect(),
             credit: Credit { seq: WriteSeq(0x100), bytes: 0x1_0000_0000 },
             failed: [WriteSeq(6)].into_iter().collect(),
+            differs: [WriteSeq(0x77)].into_iter().collect(),
         };
         golden(
             &of_group(Message::Ack(Box::new(ack))),
-            "4c554e4d 01120000 11223344 55667788 0003 0000 00000074 00000000 00000000 d75c1c6c 00000000 7761657e
+            "4c554e4d 01120000 11223344 55667788 0003 0000 00000080 00000000 00000000 108421a2 00000000 068e72d5
              00000000 00000002 00000000 00000055 00000000 00000009 00000000 00000008 00000000 00000007
-             00000000 00000100 00000001 00000000 02010001
+             00000000 00000100 00000001 00000000 02010001 00010000
              00000000 0000000b 00000000 0000000c 00000000 0000000e 00000000 0000000e
-             00000000 0000000c 00000000 0000000c 00000000 00000006",
+             00000000 0000000c 00000000 0000000c 00000000 00000006 00000000 00000077",
         );
     }
 }

@@ -20,7 +20,7 @@ pub(super) use ack::LENGTH as ACK_LENGTH;
 pub(super) use begin::LENGTH as BEGIN_LENGTH;
 pub(super) use control::LENGTH as CONTROL_LENGTH;
 pub(super) use hello::LENGTH as HELLO_LENGTH;
-pub(super) use op::LENGTH as OP_LENGTH;
+pub(super) use op::{LENGTH as OP_LENGTH, VERIFY_LENGTH};
 pub(super) use position::LENGTH as POSITION_LENGTH;
 
 pub(super) fn kind(frame: &Frame) -> Kind {

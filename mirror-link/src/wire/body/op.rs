@@ -1,23 +1,29 @@
-//! WRITE, WRITE_ZEROES, UNMAP, FLUSH, MARK, VOID and RESYNC_DONE: the elements of the stream.
+//! WRITE, WRITE_ZEROES, UNMAP, FLUSH, MARK, VOID, RESYNC_DONE and VERIFY: the elements of the stream.
 
 use std::ops::RangeInclusive;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use nom::Parser;
+use nom::bytes::complete::take;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 
 use super::field::{BodyFault, Parsed, at_most, epoch, fault, flags, list, reserved, seq};
 use crate::block::{Allocation, Payload};
 use crate::extent::{BlockCount, BlockLength, Lba};
-use crate::ids::{Generation, VolumeIndex};
+use crate::ids::{Generation, VolumeIndex, WriteSeq};
 use crate::wire::Kind;
-use crate::wire::message::{MarkKind, ODEP_MAX, Op, OpFrame, Range};
+use crate::wire::message::{Digest, MarkKind, ODEP_MAX, Op, OpFrame, Range};
 
 const FIXED_LENGTH: usize = 48;
 pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=FIXED_LENGTH + 8 * ODEP_MAX;
+/// What a VERIFY has more.
+const DIGEST_LENGTH: usize = 40;
+pub(in crate::wire) const VERIFY_LENGTH: RangeInclusive<usize> =
+    FIXED_LENGTH + DIGEST_LENGTH..=FIXED_LENGTH + DIGEST_LENGTH + 8 * ODEP_MAX;
 
 const DURABLE: u8 = 1;
 const MAY_RELEASE: u8 = 2;
+const IS_COPY: u8 = 4;
 
 /// One form for all.
 ///
@@ -32,7 +38,7 @@ const MAY_RELEASE: u8 = 2;
 ///  16| after                                                         |
 ///    +                                                               +
 ///  20|                                                               |
-///  24| volume, or 0                  | odep count    |. . . . . . R D|
+///  24| volume, or 0                  | odep count    |. . . . . C R D|
 ///  28| mark, or 0    | reserved = 0                                  |
 ///  32| LBA                           / or the generation             |
 ///    +                                                               +
@@ -40,22 +46,42 @@ const MAY_RELEASE: u8 = 2;
 ///  40| blocks                        / of RESYNC_DONE,               |
 ///    +                                                               +
 ///  44|                               / or 0                          |
-///  48/ odep, 8 bytes each                                            /
+///  48/ of VERIFY alone: known, 8 bytes; digest, 32 bytes            /
+///   +/ odep, 8 bytes each                                            /
 ///
-///  R: WRITE_ZEROES may release space.  D: durable (WRITE, WRITE_ZEROES).
+///  R: WRITE_ZEROES may release space.  D: durable (WRITE, WRITE_ZEROES).  C: VERIFY stands for a copy.
 /// ```
 pub(super) fn parse(kind: Kind, content_length: u32, input: &[u8]) -> Parsed<'_, OpFrame> {
     let (rest, (epoch, seq_, after, volume, odep)) =
         (epoch, seq, seq, be_u16.map(VolumeIndex), at_most(be_u8, ODEP_MAX, "at most 4 overlapping writes"))
             .parse(input)?;
-    let (rest, fields) = (flags(DURABLE | MAY_RELEASE), be_u8, reserved(3), be_u64, be_u64)
+    let (rest, fields) = (flags(DURABLE | MAY_RELEASE | IS_COPY), be_u8, reserved(3), be_u64, be_u64)
         .map(|(flags, mark_kind, (), high, low)| Fields { volume, flags, mark_kind, high, low })
         .parse(rest)?;
+    let (rest, verdict) = if kind == Kind::VERIFY { compared(rest)? } else { (rest, Compared::NOTHING) };
     let (rest, odep) = list(odep, seq, rest)?;
-    match fields.into_op(kind, content_length) {
+    match fields.into_op(kind, content_length, verdict) {
         Ok(op) => Ok((rest, OpFrame { epoch, seq: seq_, after, odep, op })),
         Err(BodyFault { expected, got }) => fault(expected, got),
     }
+}
+
+/// Bytes 48 to 87 of a VERIFY.
+#[derive(Clone, Copy)]
+struct Compared {
+    known: WriteSeq,
+    digest: Digest,
+}
+
+impl Compared {
+    const NOTHING: Compared = Compared { known: WriteSeq(0), digest: Digest::ZEROES };
+}
+
+fn compared(input: &[u8]) -> Parsed<'_, Compared> {
+    let (rest, (known, bytes)) = (seq, take(32_usize)).parse(input)?;
+    let mut digest = Digest::ZEROES;
+    digest.0.copy_from_slice(bytes);
+    Ok((rest, Compared { known, digest }))
 }
 
 /// Bytes 24 to 47: what depends on the kind.
@@ -78,6 +104,7 @@ impl Fields {
                 Fields::ranged(volume, range, release | flag(durable, DURABLE))
             }
             Op::Unmap { volume, range } => Fields::ranged(volume, range, 0),
+            Op::Verify { volume, range, is_copy, .. } => Fields::ranged(volume, range, flag(is_copy, IS_COPY)),
             Op::Mark { volume, kind, .. } => Fields { volume, mark_kind: kind.0, ..none },
             Op::ResyncDone { generation: Generation(number) } => {
                 Fields { high: (number >> 64) as u64, low: number as u64, ..none }
@@ -91,7 +118,7 @@ impl Fields {
     }
 
     /// The payload is still to come.
-    fn into_op(self, kind: Kind, content_length: u32) -> Result<Op, BodyFault> {
+    fn into_op(self, kind: Kind, content_length: u32, compared: Compared) -> Result<Op, BodyFault> {
         let (volume, range) = (self.volume, Range { lba: Lba(self.high), blocks: BlockCount(self.low) });
         let durable = self.flags & DURABLE != 0;
         let op = match kind {
@@ -107,6 +134,10 @@ impl Fields {
             }
             Kind::WRITE_ZEROES => Op::WriteZeroes { volume, range, allocation: Allocation::Keep, durable },
             Kind::UNMAP => Op::Unmap { volume, range },
+            Kind::VERIFY => {
+                let Compared { known, digest } = compared;
+                Op::Verify { volume, range, digest, is_copy: self.flags & IS_COPY != 0, known }
+            }
             Kind::FLUSH => Op::Flush,
             Kind::MARK => Op::Mark { volume, kind: MarkKind(self.mark_kind), data: Bytes::new() },
             Kind::VOID => Op::Void,
@@ -148,6 +179,7 @@ pub(super) fn kind(op: &Op) -> Kind {
         Op::Mark { .. } => Kind::MARK,
         Op::Void => Kind::VOID,
         Op::ResyncDone { .. } => Kind::RESYNC_DONE,
+        Op::Verify { .. } => Kind::VERIFY,
     }
 }
 
@@ -167,6 +199,10 @@ pub(super) fn put(frame: &OpFrame, out: &mut BytesMut) {
     out.put_bytes(0, 3);
     out.put_u64(fields.high);
     out.put_u64(fields.low);
+    if let Op::Verify { known, digest, .. } = &frame.op {
+        out.put_u64(known.0);
+        out.put_slice(&digest.0);
+    }
     frame.odep.iter().for_each(|seq| out.put_u64(seq.0));
 }
 
@@ -238,6 +274,21 @@ mod tests {
             "01260000",
             "38a3b40d 00000000 886a68f8",
             "00000200 00000000 00112233 44556677 8899aabb ccddeeff",
+        );
+    }
+
+    #[test]
+    fn a_verify() {
+        let digest = Digest([0xd1; 32]);
+        let (volume, known) = (VolumeIndex(1), WriteSeq(6));
+        let verify = Op::Verify { volume, range: RANGE, digest, is_copy: true, known };
+        golden(
+            &op(verify),
+            &format!(
+                "4c554e4d 01270000 {OF_GROUP} 00000068 00000000 00000000 257bf82d 00000000 b4026b31
+                 {ORDER} 00010204 00000000 00000000 00000010 00000000 00000020 00000000 00000006 {} {ODEP}",
+                "d1".repeat(32)
+            ),
         );
     }
 

@@ -31,10 +31,10 @@ const REFUSAL: u8 = 3;
 /// ```text
 ///  Byte/     0       |       1       |       2       |       3       |
 ///   0| "LUNH"                                                        |
-///   4| version = 1   | type          | as the type says              |
+///   4| version = 2   | type          | as the type says              |
 ///
 ///  Hello, type 1
-///   4| version = 1   | 1             | slot          | connections   |
+///   4| version = 2   | 1             | slot          | connections   |
 ///   8| encryption    | coding        | name length   | reserved = 0  |
 ///  12| reserved = 0                                                  |
 ///  16| instance                                                      |
@@ -47,14 +47,14 @@ const REFUSAL: u8 = 3;
 ///  64/ node name, zeroes behind it                                   /
 /// 288
 ///  Proof, type 2
-///   4| version = 1   | 2             | reserved = 0                  |
+///   4| version = 2   | 2             | reserved = 0                  |
 ///   8/ reserved = 0                                                  /
 ///  16/ HMAC-SHA256                                                   /
 ///  48/ message of the Noise pattern, zeroes without encryption       /
 ///  96/ reserved = 0                                                  /
 /// 288
 ///  Refusal, type 3
-///   4| version = 1   | 3             | code          | text length   |
+///   4| version = 2   | 3             | code          | text length   |
 ///   8/ reserved = 0                                                  /
 ///  16/ text in UTF-8, zeroes behind it                               /
 /// 256/ reserved = 0                                                  /

@@ -99,15 +99,15 @@ fn the_bytes_are_what_they_were() {
     let (dialing, hello) = dial(plain(alpha()));
     let name = format!("616c706861{}", "00".repeat(288 - 64 - 5));
     let expected =
-        format!("4c554e48 01010204 00010500 00000000 00000000 00000001 11223344 55667788 {} {name}", "01".repeat(32));
+        format!("4c554e48 02010204 00010500 00000000 00000000 00000001 11223344 55667788 {} {name}", "01".repeat(32));
     assert_eq!(hex::encode(hello), expected.replace(' ', ""));
     let (_, hello) = answer(&hello, plain(beta())).expect("both agree");
     let (_, proof) = dialing.receive(&hello).expect("both agree");
-    let signature = "1aef0184e2ab053bcf8edca9757ee5aa224b4bd67caad48f98ee6c19c92fe504";
-    let expected = format!("4c554e48 01020000 {} {signature} {}", "00".repeat(8), "00".repeat(240));
+    let signature = "5efddbd79dff74bd90d0cba339636b19ff3717f383ef25e2eb6bf3a5c86e8d20";
+    let expected = format!("4c554e48 02020000 {} {signature} {}", "00".repeat(8), "00".repeat(240));
     assert_eq!(hex::encode(proof), expected.replace(' ', ""));
     let refusal = Refusal::new(RefusalCode::SLOT_IN_USE, "slot 2").encode();
-    let expected = format!("4c554e48 01030606 {} 736c6f742032 {}", "00".repeat(8), "00".repeat(266));
+    let expected = format!("4c554e48 02030606 {} 736c6f742032 {}", "00".repeat(8), "00".repeat(266));
     assert_eq!(hex::encode(refusal), expected.replace(' ', ""));
 }
 
@@ -241,13 +241,13 @@ fn a_slot_beyond_the_smaller_n_is_refused() {
 #[test]
 fn another_version_is_told_so_and_understood() {
     let (dialing, mut hello) = dial(alpha());
-    hello[4] = 2;
-    let rejected = greet(&hello).expect_err("version 2");
-    assert_eq!(rejected.error, HandshakeError::Version { expected: 1, got: 2 });
+    hello[4] = 3;
+    let rejected = greet(&hello).expect_err("version 3");
+    assert_eq!(rejected.error, HandshakeError::Version { expected: 2, got: 3 });
     let mut refusal = *rejected.answer.expect("told");
     refusal[4] = 7;
     let error = dialing.receive(&refusal).expect_err("refused by version 7");
-    assert!(error.to_string().starts_with("the peer refused: another version: expected version 1"), "{error}");
+    assert!(error.to_string().starts_with("the peer refused: another version: expected version 2"), "{error}");
 }
 
 #[test]
