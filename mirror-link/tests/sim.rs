@@ -107,6 +107,11 @@ fn one_seed_is_one_run() {
 
 #[test]
 fn a_verify_finds_what_nobody_wrote_and_only_that() {
+    if let Ok(seed) = std::env::var("SIM_SEED") {
+        let report = World::play_silent(seed.parse().expect("SIM_SEED is a number"), Instant::now(), true);
+        println!("{}", report.trace.join("\n"));
+        return assert!(report.violation.is_none(), "{:?}", report.violation);
+    }
     let next = AtomicU64::new(0);
     let wrong = Mutex::new(Vec::new());
     let count = from_env("SIM_SILENT", 200);

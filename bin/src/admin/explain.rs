@@ -440,6 +440,7 @@ without it."
                 bytes_per_second: 850e6,
                 seconds_left: Some(15.2),
                 host_latency_goal: None,
+                compares: false,
             }),
             ..testing::group().status
         };

@@ -21,10 +21,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 pub use target_core::mirror::{
-    Command, Decision, DiskState, Done, GroupStatus, HeldBack, LinkState, PeerStatus, Phase, ResyncStatus, Role,
-    SlotState, SlotStatus, Standing, Verdict, WhatIf,
+    Command, Decision, DifferingRange, DiskState, Done, GroupStatus, HeldBack, LinkState, PeerStatus, Phase,
+    ResyncStatus, Role, SlotState, SlotStatus, Standing, Verdict, VerifyState, VerifyStatus, WhatIf,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,9 +115,23 @@ pub fn check(command: &Command) -> Result<(), Failure> {
             let shown = humantime::format_duration(*time);
             Failure::new(format!("a host latency of {shown} is out of range"), remedy)
         }),
+        Command::Verify { rate: Some(rate), .. } if !RATE.contains(rate) => {
+            Err(Failure::new(format!("a rate of {rate} bytes a second is out of range"), RATE_REMEDY))
+        }
         _ => Ok(()),
     }
 }
+
+/// Bytes a second, of `50MiB/s`; or what is wrong with it.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let bytes = text.trim().strip_suffix("/s").ok_or("bytes a second are meant, as in 50MiB/s")?;
+    let bytes: ByteSize = bytes.parse().map_err(|error| format!("{error}, as in 50MiB/s"))?;
+    if RATE.contains(&bytes.as_u64()) { Ok(bytes.as_u64()) } else { Err(RATE_REMEDY.to_owned()) }
+}
+
+/// Of a verify, bytes a second: less would not end, and more is no bound.
+pub const RATE: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
+pub const RATE_REMEDY: &str = "use 64KiB/s to 1TiB/s";
 
 /// Or what to use instead.
 pub fn within(time: Duration, range: RangeInclusive<Duration>) -> Result<(), String> {

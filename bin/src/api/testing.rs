@@ -46,6 +46,7 @@ pub fn group() -> GroupReport {
             volume_rpo: Some(vec![VolumeRpo { volume: "db".into(), bytes: 0, seconds: 0.0 }]),
             queue: QueueStatus { memory_bytes_max: 64 << 20, ..QueueStatus::default() },
             resync: None,
+            verify: None,
             map: Default::default(),
         },
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use target_core::target::config::{
     Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnLinkLoss, PeerConfig,
-    Policy, QueueBounds, Role, Store, VolumeConfig, VolumeMirror, VolumeName,
+    Policy, QueueBounds, Role, Scrub, Store, VolumeConfig, VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -15,7 +15,7 @@ use super::convert::{REMEDY_VOLUME_NAME, is_volume_name};
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
 use super::limits::{TIME, number, size, time};
-use super::raw::{RawMap, RawMirror, RawQueue};
+use super::raw::{Rate, RawMap, RawMirror, RawQueue, RawScrub};
 
 /// What a volume's `mirror` may refer to.
 pub struct Neighbours<'a> {
@@ -65,6 +65,7 @@ pub fn mirror(
     });
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
     let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
+    let scrub = raw.scrub.and_then(|raw| scrub(raw, &place.at("scrub"), findings));
     Some(VolumeMirror {
         peer: peer?,
         group: group?,
@@ -72,6 +73,7 @@ pub fn mirror(
         policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait, host_latency },
         queue,
         map,
+        scrub,
     })
 }
 
@@ -134,6 +136,17 @@ fn map(raw: RawMap, place: &Place, findings: &mut Findings) -> MapBounds {
     }
     let hot_max = number(raw.hot_regions, HOT_REGIONS, default.hot_max, &place.at("hot_regions"), findings);
     MapBounds { piece_bytes, hot_max }
+}
+
+/// `None`: without.
+fn scrub(raw: RawScrub, place: &Place, findings: &mut Findings) -> Option<Scrub> {
+    if raw.every.is_none() {
+        findings.missing(&place.at("every"), "is missing", "write every: 7d, or remove scrub");
+        return None;
+    }
+    let every = time(raw.every, SCRUB_EVERY, *SCRUB_EVERY.start(), &place.at("every"), findings);
+    let rate = raw.rate.map(|Rate(rate)| rate);
+    Some(Scrub { every, rate })
 }
 
 /// What cannot be mirrored, and what had better not be.
@@ -255,6 +268,10 @@ const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);
 
 /// Regions that cool as soon as they are written cost a write of the map for each; a million of them are 4 TiB.
 const HOT_REGIONS: RangeInclusive<u64> = 8..=(1 << 20);
+
+/// Between two scrubs. More often would be without end on any disk; after a year nobody knows of it any more.
+const SCRUB_EVERY: RangeInclusive<Duration> =
+    Duration::from_secs(10 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Each has an entry in the replica's ring.
 const WINDOW_WRITES: RangeInclusive<u32> = 16..=(1 << 20);

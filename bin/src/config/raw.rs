@@ -12,6 +12,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::fault::Place;
+use crate::api;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,12 +84,20 @@ pub struct RawMirror {
     pub queue: Option<RawQueue>,
     pub map: Option<RawMap>,
     pub resync: Option<RawResync>,
+    pub scrub: Option<RawScrub>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawResync {
     pub host_latency: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScrub {
+    pub every: Option<Time>,
+    pub rate: Option<Rate>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -235,6 +244,10 @@ pub struct RawRedirect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+/// Bytes a second: `50MiB/s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub u64);
+
 /// `500ms`, `3s`, `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Duration);
@@ -270,6 +283,24 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
+        struct RateVisitor;
+        impl Visitor<'_> for RateVisitor {
+            type Value = Rate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes a second, such as 50MiB/s")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Rate, E> {
+                api::rate(text).map(Rate).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(RateVisitor)
     }
 }
 

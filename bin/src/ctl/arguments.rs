@@ -65,6 +65,24 @@ pub enum Action {
     #[command(flatten)]
     Order(Order),
 
+    /// Compare both copies, all of them, while hosts go on; to be run on the Primary
+    ///
+    /// Says where they differ, to 4 KiB. It goes on when this command is interrupted, and begins anew when the pair was apart.
+    /// Exit status 1 where the copies differ (and are not made alike), or not all of them was compared.
+    Verify {
+        #[command(flatten)]
+        named: Named,
+        /// Copy what differs from here to the peer
+        #[arg(long)]
+        repair: bool,
+        /// Read at most so much of each copy, such as 100MiB/s [default: as fast as a resync]
+        #[arg(long, value_name = "RATE", value_parser = api::rate)]
+        rate: Option<u64>,
+        /// End the one that is under way
+        #[arg(long, conflicts_with_all = ["repair", "rate"])]
+        stop: bool,
+    },
+
     /// End a split brain: choose whose copy is kept
     ///
     /// To be run on the node whose copy is NOT kept: it becomes Secondary, and what hosts wrote there since the two parted
@@ -133,6 +151,21 @@ pub enum Order {
         /// Such as 500ms or 5s
         #[arg(value_name = "TIME", value_parser = max_stall)]
         time: Duration,
+    },
+
+    /// How the resync that is under way goes on, or the next one; to be run on the Primary
+    ///
+    /// A copy that was brought to the peer by other means (a disk sent by post, a snapshot) need not be sent again: with
+    /// --compare its blocks are compared by digest, and those that differ sent.
+    Resync {
+        #[command(flatten)]
+        named: Named,
+        /// Compare each piece first, and send what differs
+        #[arg(long, required_unless_present = "copy", conflicts_with = "copy")]
+        compare: bool,
+        /// Send each piece
+        #[arg(long)]
+        copy: bool,
     },
 
     /// Send the peer nothing until resumed, as if the line were cut
@@ -224,6 +257,7 @@ impl Order {
             Order::Mode { .. } => "mode",
             Order::OnLinkLoss { .. } => "on-link-loss",
             Order::MaxStall { .. } => "max-stall",
+            Order::Resync { .. } => "resync",
             Order::Pause(_) => "pause",
             Order::Resume(_) => "resume",
         }
@@ -237,6 +271,7 @@ impl Order {
             Order::Mode { named, mode } => (&named.name, Command::Mode((*mode).into())),
             Order::OnLinkLoss { named, policy } => (&named.name, Command::OnLinkLoss((*policy).into())),
             Order::MaxStall { named, time } => (&named.name, Command::MaxStall(*time)),
+            Order::Resync { named, compare, .. } => (&named.name, Command::Resync { compare: *compare }),
             Order::Pause(named) => (&named.name, Command::Pause),
             Order::Resume(named) => (&named.name, Command::Resume),
         }
@@ -307,6 +342,8 @@ mod tests {
             ("mode db memsync", Command::Mode(Mode::Memsync)),
             ("on-link-loss db hold", Command::OnLinkLoss(OnLinkLoss::Hold)),
             ("max-stall db 2s", Command::MaxStall(Duration::from_secs(2))),
+            ("resync db --compare", Command::Resync { compare: true }),
+            ("resync --copy db", Command::Resync { compare: false }),
             ("pause db", Command::Pause),
             ("resume db --json", Command::Resume),
         ] {
@@ -337,6 +374,13 @@ mod tests {
         for line in ["", "mode db synch", "mode db", "promote", "max-stall db 5", "max-stall db 1ms", "secret new"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+        for line in ["resync db", "resync db --copy --compare", "verify db --stop --repair", "verify db --rate 5"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+        let Ok(Arguments { action: Action::Verify { rate, .. }, .. }) = parse("verify db --rate 100MiB/s") else {
+            panic!("it is sound");
+        };
+        assert_eq!(rate, Some(100 << 20));
         for line in ["explain db --what-if fire", "resolve db", "metadata show --state-dir x -c y.yaml"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

@@ -11,6 +11,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
@@ -63,6 +64,14 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
             show(&client()?, &path, json, |told: &Explanation| told.text.join("\n") + "\n").await
         }
         Action::Order(order) => obey(&client()?, order, json).await,
+        Action::Verify { named, repair, rate, stop } => {
+            let command = match stop {
+                true => Command::StopVerify,
+                false => Command::Verify { repair: *repair, rate: *rate },
+            };
+            let path = format!("/v1/groups/{}", segment(&named.name));
+            return verify::verify(&client()?, &path, command, json).await.map_err(ended);
+        }
         Action::Resolve { named, keep } => {
             return settle(&client()?, named, keep, json).await.map(|()| ExitCode::SUCCESS);
         }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
-    GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState, Verdict,
-    VolumeStatus,
+    DifferingRange, GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState,
+    Verdict, VerifyState, VerifyStatus, VolumeStatus,
 };
 use target_core::mirror::QueueStatus;
 
@@ -125,8 +125,10 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
     for group in &node.groups {
         let (name, status) = (&group.name, &group.status);
         if let Some(resync) = status.resync.as_ref().filter(|_| with_resyncs) {
-            notes.push(format!("{name}: resync {} % done, {}", percent_done(resync), resync_left(resync)));
+            let how = if resync.compares { ", comparing" } else { "" };
+            notes.push(format!("{name}: resync {} % done{how}, {}", percent_done(resync), resync_left(resync)));
         }
+        notes.extend(status.verify.as_ref().and_then(|verify| verify_note(name, verify)));
         match status.held_back {
             Some(HeldBack::PeerLives) => notes.push(format!(
                 "{name}: not served: {} lives and is not met; lunmirrorctl explain {name} says what to do",
@@ -177,6 +179,83 @@ pub fn resync_left(resync: &ResyncStatus) -> String {
     if let Some(left) = resync.seconds_left {
         text.push_str(&format!(", {} to go", seconds(left)));
     }
+    text
+}
+
+/// Nothing where the copies were found alike.
+fn verify_note(name: &str, verify: &VerifyStatus) -> Option<String> {
+    let found = differing(verify);
+    match verify.state {
+        VerifyState::Running => {
+            let what = if verify.scrub { "scrub" } else { "verify" };
+            Some(format!("{name}: {what} {} % done, {}{found}", verify_percent(verify), verify_left(verify)))
+        }
+        VerifyState::Finished if verify.differing_bytes == 0 || verify.repair => None,
+        VerifyState::Finished => {
+            Some(format!("{name}: the copies differ{found}; to copy this node's: lunmirrorctl verify {name} --repair"))
+        }
+        VerifyState::Stopped | VerifyState::Interrupted => {
+            Some(format!("{name}: verify {} at {} %{found}", word(verify.state), verify_percent(verify)))
+        }
+    }
+}
+
+fn differing(verify: &VerifyStatus) -> String {
+    match verify.differing_bytes {
+        0 => String::new(),
+        some => format!(", {} differ", bytes(some)),
+    }
+}
+
+fn verify_percent(verify: &VerifyStatus) -> u64 {
+    verify.done_bytes.saturating_mul(100).checked_div(verify.total_bytes).unwrap_or(100)
+}
+
+/// `12 GiB of 100 GiB left, 810 MiB/s, 15 s to go`
+pub fn verify_left(verify: &VerifyStatus) -> String {
+    resync_left(&ResyncStatus {
+        total_bytes: verify.total_bytes,
+        left_bytes: verify.total_bytes.saturating_sub(verify.done_bytes),
+        bytes_per_second: verify.bytes_per_second,
+        seconds_left: verify.seconds_left,
+        compares: true,
+    })
+}
+
+/// What came of a verify, in lines.
+pub fn verified(group: &GroupReport, verify: &VerifyStatus) -> String {
+    let GroupReport { name, peer, .. } = group;
+    let mut text = String::new();
+    for DifferingRange { volume, lba, blocks } in &verify.ranges {
+        let _ = writeln!(text, "differs: {volume}, block {lba} and {} more", blocks - 1);
+    }
+    if verify.unlisted_bytes > 0 {
+        let _ = writeln!(text, "differs: {} more, in places that are not listed", bytes(verify.unlisted_bytes));
+    }
+    if verify.unread_bytes > 0 {
+        let _ = writeln!(text, "{} could not be read here: see the target's log", bytes(verify.unread_bytes));
+    }
+    let (done, total, differs) =
+        (bytes(verify.done_bytes), bytes(verify.total_bytes), bytes(verify.differing_bytes));
+    let _ = match verify.state {
+        VerifyState::Running => writeln!(text, "verify of {name} goes on: {}", verify_left(verify)),
+        VerifyState::Finished if verify.differing_bytes == 0 => {
+            writeln!(text, "{name}: {total} compared, the copies are alike")
+        }
+        VerifyState::Finished if verify.repair => {
+            writeln!(text, "{name}: {total} compared, {differs} differed; {peer} has this node's blocks now")
+        }
+        VerifyState::Finished => writeln!(
+            text,
+            "{name}: {total} compared, {differs} differ; to copy this node's to {peer}: lunmirrorctl verify {name} --repair"
+        ),
+        VerifyState::Stopped => writeln!(text, "{name}: stopped at {done} of {total}, {differs} differ so far"),
+        VerifyState::Interrupted => writeln!(
+            text,
+            "{name}: interrupted at {done} of {total}, {differs} differ so far: the pair is no longer one, or this node is to \
+             serve no more. Once it is established, verify again"
+        ),
+    };
     text
 }
 

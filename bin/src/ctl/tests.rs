@@ -60,6 +60,7 @@ fn a_node_with_troubles() {
                 bytes_per_second: 850e6,
                 seconds_left: Some(15.2),
                 host_latency_goal: None,
+                compares: false,
             }),
             ..healthy.status.clone()
         },
@@ -185,6 +186,7 @@ fn progress_is_whole_only_when_nothing_is_left() {
             bytes_per_second: 0.0,
             seconds_left: None,
             host_latency_goal: None,
+            compares: false,
         })
     };
     assert_eq!((resync(1000, 1), resync(1000, 0), resync(0, 0), resync(10, 20)), (99, 100, 100, 0));

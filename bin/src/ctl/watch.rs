@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lunmirror::api::client::{Client, ClientError};
 use lunmirror::api::shown::{bytes, word};
-use lunmirror::api::{GroupReport, NodeStatus, ResyncStatus};
+use lunmirror::api::{GroupReport, NodeStatus, ResyncStatus, VerifyStatus};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::show;
@@ -127,6 +127,29 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A verify that somebody looks on at. Gone when it is dropped.
+pub struct Walk(ProgressBar);
+
+impl Walk {
+    pub fn new(verb: &'static str) -> Walk {
+        let bar = ProgressBar::new(0).with_style(style(BAR)).with_prefix(verb);
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        Walk(bar)
+    }
+
+    pub fn show(&self, told: &VerifyStatus) {
+        self.0.set_length(told.total_bytes);
+        self.0.set_position(told.done_bytes);
+        self.0.set_message(show::verify_left(told));
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    Compression, Encryption, Heartbeat, MapBounds, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
+    Compression, Encryption, Heartbeat, MapBounds, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds, Scrub,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -131,6 +131,8 @@ pub struct VolumeMirror {
     pub policy: Policy,
     pub queue: QueueBounds,
     pub map: MapBounds,
+    /// `None`: the copies are compared when an operator wants it.
+    pub scrub: Option<Scrub>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -321,7 +323,7 @@ impl VolumeConfig {
 impl VolumeMirror {
     /// With every default.
     pub fn new(peer: NodeName, group: GroupName, first_role: Role) -> VolumeMirror {
-        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE, map: DEFAULT_MAP }
+        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE, map: DEFAULT_MAP, scrub: None }
     }
 }
 

@@ -123,6 +123,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("resync", ours.host_latency == theirs.host_latency),
         ("queue", first.queue == other.queue),
         ("map", first.map == other.map),
+        ("scrub", first.scrub == other.scrub),
     ]
     .into_iter()
     .filter(|(_, same)| !same)

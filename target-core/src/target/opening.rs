@@ -109,6 +109,7 @@ impl Groups {
             policy: group.mirror.policy,
             queue: group.mirror.queue,
             map: group.mirror.map,
+            scrub: group.mirror.scrub,
         };
         let node = config.node.as_str().into();
         let started = Group::start(group_config, node, instance, &config.state_dir, of_group, front.clone())

@@ -38,6 +38,8 @@ impl World {
     /// Change some blocks of the replica's copy beneath it, and have the owner look.
     pub(super) fn make_differ(&mut self) {
         let Some(owner) = self.together() else { return };
+        // A slow one may be under way still.
+        self.command(owner, Command::StopVerify);
         self.phase = Phase::Silent { since: self.now };
         for _ in 0..self.compares.between(1, 4) {
             let volume = self.compares.below(self.scenario.volumes.len() as u64) as usize;
