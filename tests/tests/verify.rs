@@ -110,9 +110,7 @@ fn a_copy_that_came_by_other_means_is_compared_and_not_sent() {
     let sent = pair_bytes(&pair.alpha) - before;
     note!("{sent} bytes sent to compare 16 MiB of which 512 bytes differ");
     assert!(sent < 1 << 20, "{sent} bytes are more than what differs");
-    wait_until("its log says so", PATIENCE, || {
-        pair.alpha.daemon().log().contains("blocks are compared by digest")
-    });
+    wait_until("its log says so", PATIENCE, || pair.alpha.daemon().log().contains("blocks are compared by digest"));
 }
 
 /// Sent to the peer, on all connections that are open.

@@ -147,12 +147,13 @@ async fn a_group_goes_by_the_names_of_its_volumes() {
 #[tokio::test]
 async fn a_command_reaches_its_group() {
     let open = Open::new();
-    for command in [Command::Promote { force: true }, Command::Mode(Mode::Async), Command::Pause] {
+    let verify = Command::Verify { repair: true, rate: Some(1 << 20) };
+    for command in [Command::Promote { force: true }, Command::Mode(Mode::Async), Command::Pause, verify] {
         let done: Done = open.client().post("/v1/groups/log/command", &command).await.expect("obeyed");
         assert_eq!(done.remarks, ["3 writes were dropped"]);
     }
     let told = open.fake.told.lock().clone();
-    let expected = [Command::Promote { force: true }, Command::Mode(Mode::Async), Command::Pause];
+    let expected = [Command::Promote { force: true }, Command::Mode(Mode::Async), Command::Pause, verify];
     assert_eq!(told, expected.map(|command| ("dbs".to_owned(), command)));
 }
 

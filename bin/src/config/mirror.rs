@@ -270,8 +270,7 @@ const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);
 const HOT_REGIONS: RangeInclusive<u64> = 8..=(1 << 20);
 
 /// Between two scrubs. More often would be without end on any disk; after a year nobody knows of it any more.
-const SCRUB_EVERY: RangeInclusive<Duration> =
-    Duration::from_secs(10 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
+const SCRUB_EVERY: RangeInclusive<Duration> = Duration::from_secs(10 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Each has an entry in the replica's ring.
 const WINDOW_WRITES: RangeInclusive<u32> = 16..=(1 << 20);

@@ -192,7 +192,10 @@ fn verify_note(name: &str, verify: &VerifyStatus) -> Option<String> {
         }
         VerifyState::Finished if verify.differing_bytes == 0 || verify.repair => None,
         VerifyState::Finished => {
-            Some(format!("{name}: the copies differ{found}; to copy this node's: lunmirrorctl verify {name} --repair"))
+            let differs = bytes(verify.differing_bytes);
+            Some(format!(
+                "{name}: {differs} differ on the peer; to copy this node's: lunmirrorctl verify {name} --repair"
+            ))
         }
         VerifyState::Stopped | VerifyState::Interrupted => {
             Some(format!("{name}: verify {} at {} %{found}", word(verify.state), verify_percent(verify)))
@@ -227,7 +230,7 @@ pub fn verified(group: &GroupReport, verify: &VerifyStatus) -> String {
     let GroupReport { name, peer, .. } = group;
     let mut text = String::new();
     for DifferingRange { volume, lba, blocks } in &verify.ranges {
-        let _ = writeln!(text, "differs: {volume}, block {lba} and {} more", blocks - 1);
+        let _ = writeln!(text, "differs: {volume}, {blocks} blocks from {lba} on");
     }
     if verify.unlisted_bytes > 0 {
         let _ = writeln!(text, "differs: {} more, in places that are not listed", bytes(verify.unlisted_bytes));
@@ -235,8 +238,7 @@ pub fn verified(group: &GroupReport, verify: &VerifyStatus) -> String {
     if verify.unread_bytes > 0 {
         let _ = writeln!(text, "{} could not be read here: see the target's log", bytes(verify.unread_bytes));
     }
-    let (done, total, differs) =
-        (bytes(verify.done_bytes), bytes(verify.total_bytes), bytes(verify.differing_bytes));
+    let (done, total, differs) = (bytes(verify.done_bytes), bytes(verify.total_bytes), bytes(verify.differing_bytes));
     let _ = match verify.state {
         VerifyState::Running => writeln!(text, "verify of {name} goes on: {}", verify_left(verify)),
         VerifyState::Finished if verify.differing_bytes == 0 => {

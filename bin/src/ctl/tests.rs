@@ -1,8 +1,8 @@
 //! What is printed, whole.
 
 use lunmirror::api::{
-    Decision, DiskState, GroupReport, GroupStatus, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role,
-    Standing, Verdict,
+    Decision, DifferingRange, DiskState, GroupReport, GroupStatus, LinkState, NodeStatus, PeerStatus, Phase,
+    ResyncStatus, Role, Standing, Verdict, VerifyState, VerifyStatus,
 };
 use target_core::mirror::{QueueStatus, Rpo};
 use target_core::target::config::Mode;
@@ -175,6 +175,57 @@ scratch  1 GiB    512    memory            -                   -
 #[test]
 fn after_a_command() {
     assert_eq!(show::outcome("a", &testing::group()), "db is Primary on a: copy UpToDate, link to b established");
+}
+
+#[test]
+fn what_a_verify_found() {
+    let range = |lba, blocks| DifferingRange { volume: "db".into(), lba, blocks };
+    let found = VerifyStatus {
+        number: 1,
+        state: VerifyState::Finished,
+        scrub: false,
+        repair: false,
+        total_bytes: 100 << 30,
+        done_bytes: 100 << 30,
+        bytes_per_second: 850e6,
+        seconds_left: None,
+        differing_bytes: 20 << 10,
+        ranges: vec![range(4096, 16), range(20_000, 8)],
+        unlisted_bytes: 8 << 10,
+        unread_bytes: 0,
+        last_finished_s: Some(3.0),
+    };
+    let shown = |told: &VerifyStatus| show::verified(&testing::group(), told);
+    assert_shown(
+        &shown(&found),
+        "\
+differs: db, 16 blocks from 4096 on
+differs: db, 8 blocks from 20000 on
+differs: 8 KiB more, in places that are not listed
+db: 100 GiB compared, 20 KiB differ; to copy this node's to b: lunmirrorctl verify db --repair
+",
+    );
+    let alike = VerifyStatus { differing_bytes: 0, ranges: vec![], unlisted_bytes: 0, ..found.clone() };
+    assert_eq!(shown(&alike), "db: 100 GiB compared, the copies are alike\n");
+    let halfway = VerifyStatus { done_bytes: 50 << 30, state: VerifyState::Interrupted, ..alike.clone() };
+    assert!(
+        shown(&halfway).starts_with("db: interrupted at 50 GiB of 100 GiB, 0 B differ so far"),
+        "{}",
+        shown(&halfway)
+    );
+    let note = |told: VerifyStatus| {
+        let mut node = node();
+        node.groups[0].status.verify = Some(told);
+        let text = show::status(&node, true);
+        text.lines().find(|line| line.starts_with("db: ")).map(str::to_owned)
+    };
+    assert_eq!(note(alike), None);
+    assert_eq!(note(halfway.clone()).as_deref(), Some("db: verify interrupted at 50 %"));
+    let expected = "db: 20 KiB differ on the peer; to copy this node's: lunmirrorctl verify db --repair";
+    assert_eq!(note(found).as_deref(), Some(expected));
+    let running = VerifyStatus { state: VerifyState::Running, scrub: true, seconds_left: Some(60.0), ..halfway };
+    let expected = "db: scrub 50 % done, 50 GiB of 100 GiB left, 811 MiB/s, 1m 0s to go";
+    assert_eq!(note(running).as_deref(), Some(expected));
 }
 
 #[test]

@@ -436,7 +436,13 @@ impl Owner {
     }
 
     /// Blocks are read for the peer, or digested. What it is to be is known when that is done; until then only where.
-    pub(super) fn number_read(&mut self, cx: &mut Context, volume: VolumeIndex, extent: Extent, purpose: Purpose) -> u64 {
+    pub(super) fn number_read(
+        &mut self,
+        cx: &mut Context,
+        volume: VolumeIndex,
+        extent: Extent,
+        purpose: Purpose,
+    ) -> u64 {
         let op = match purpose {
             Purpose::Copy | Purpose::Compare => Op::Unmap { volume, range: range(extent) },
             Purpose::Verify => Op::Void,
@@ -646,7 +652,11 @@ pub(super) enum LocalWork {
 
 impl LocalWork {
     fn for_owner(action: &LocalAction) -> LocalWork {
-        if matches!(action, LocalAction::Read { .. } | LocalAction::Digest { .. }) { LocalWork::ResyncRead } else { LocalWork::Host }
+        if matches!(action, LocalAction::Read { .. } | LocalAction::Digest { .. }) {
+            LocalWork::ResyncRead
+        } else {
+            LocalWork::Host
+        }
     }
 
     pub fn io(self, run: u16, number: u64) -> LocalIo {

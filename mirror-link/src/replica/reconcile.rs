@@ -187,7 +187,7 @@ fn missing(from: &Hello, to: &Hello, counts: bool) -> Missing {
             counts && to.generation != Generation::NONE
         }
     };
-        match to.generation {
+    match to.generation {
         _ if counted => Missing::Counted,
         Generation::NONE => Missing::Everything,
         _ => Missing::Compared,

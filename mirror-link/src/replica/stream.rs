@@ -12,8 +12,8 @@ use super::io::{Event, Found, Misbehaviour, Output};
 use super::owner::{Context, Copied, Owner, PeerView, Purpose};
 use super::planted::Fault;
 use super::receiver::misbehaved;
-use super::ring::{FRAME_COST, Place};
 use super::reconcile::Missing;
+use super::ring::{FRAME_COST, Place};
 use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
 use crate::block::{Allocation, BlockError, Payload};
 use crate::config::Policy;
@@ -104,7 +104,10 @@ impl Owner {
             let total_bytes = self.dirty.bytes();
             self.pace.begin(cx.now);
             self.resync = Some(Resync { total_bytes, began: cx.now });
-            cx.out.push_back(Output::Event(Event::ResyncStarted { bytes: total_bytes, compares: self.unknown.is_some() }));
+            cx.out.push_back(Output::Event(Event::ResyncStarted {
+                bytes: total_bytes,
+                compares: self.unknown.is_some(),
+            }));
         } else if writes > 0 {
             cx.out.push_back(Output::Event(Event::ReplayStarted { writes, bytes }));
         }
@@ -370,7 +373,9 @@ impl Owner {
         {
             stream.established = true;
         }
-        while self.compared.pop_front_if(|seq| *seq <= ack.applied_upto.0).is_some() {}
+        while self.compared.front().is_some_and(|seq| *seq <= ack.applied_upto.0) {
+            self.compared.pop_front();
+        }
         self.evaluate_all(cx);
         self.ring.trim();
         self.see_clean();
@@ -561,7 +566,8 @@ impl Owner {
             Purpose::Compare => {
                 // From now on it is one more that waits for its place in the order; the copy comes behind it.
                 copy.purpose = Purpose::Copy;
-                let (volume, range) = (copy.volume, Range { lba: Lba(copy.start), blocks: BlockCount(copy.end - copy.start) });
+                let (volume, range) =
+                    (copy.volume, Range { lba: Lba(copy.start), blocks: BlockCount(copy.end - copy.start) });
                 if !cx.planted.has(Fault::CompareBlind) {
                     self.set_dirty(volume, range, cx.now);
                 }

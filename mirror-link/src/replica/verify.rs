@@ -117,7 +117,9 @@ impl Verify {
             let blocks = fine_blocks(&volumes[usize::from(whole.volume)]);
             let part = Part { end: whole.end.min(whole.start + blocks), ..*whole };
             whole.start = part.end;
-            self.again.pop_front_if(|whole| whole.start == whole.end);
+            if whole.start == whole.end {
+                self.again.pop_front();
+            }
             return Some(part);
         }
         while self.at.1 == volumes.get(self.at.0)?.capacity.0 {
@@ -179,7 +181,7 @@ impl Verify {
     pub fn told(&self, volumes: &[VolumeSpec], now: Instant) -> VerifyStatus {
         let seconds = self.ended.unwrap_or(now).saturating_duration_since(self.began).as_secs_f64();
         let bytes_per_second = if seconds > 0.0 { self.done_bytes as f64 / seconds } else { 0.0 };
-        let left = (self.total_bytes - self.done_bytes) as f64;
+        let left = self.total_bytes.saturating_sub(self.done_bytes) as f64;
         let seconds_left = (self.is_running() && bytes_per_second > 0.0).then(|| left / bytes_per_second);
         let range = |part: &Part| DifferingRange {
             volume: volumes[usize::from(part.volume)].name.clone(),
@@ -323,7 +325,7 @@ impl Owner {
 
     /// What is still to be resynced, and what will be until that is done: compare it first, or don't.
     pub(super) fn compare_first(&mut self, compare: bool) {
-        self.unknown = compare.then(|| self.dirty.clone());
+        self.unknown = (compare && !self.dirty.is_empty()).then(|| self.dirty.clone());
     }
 }
 
@@ -437,7 +439,8 @@ impl Replica {
         self.compares = compare;
         let is_under_way = owner.resync.is_some();
         owner.compare_first(compare && is_under_way);
-        let how = if compare { "what is left is compared first, and what differs sent" } else { "what is left is sent" };
+        let how =
+            if compare { "what is left is compared first, and what differs sent" } else { "what is left is sent" };
         Ok(match is_under_way {
             true => how.into(),
             false => "no resync is under way; the next one goes on so".into(),

@@ -54,10 +54,20 @@ pub fn digest(stamps: &[Stamp]) -> Digest {
 
 #[derive(Debug)]
 enum Action {
-    Write { at: Place, stamps: Vec<Stamp>, durability: Durability },
-    Flush { upto: u64 },
+    Write {
+        at: Place,
+        stamps: Vec<Stamp>,
+        durability: Durability,
+    },
+    Flush {
+        upto: u64,
+    },
     /// As blocks, or as their digest.
-    Read { at: Place, found: Option<Vec<Stamp>>, digests: bool },
+    Read {
+        at: Place,
+        found: Option<Vec<Stamp>>,
+        digests: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]

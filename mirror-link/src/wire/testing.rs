@@ -211,7 +211,10 @@ fn any_ack() -> impl Strategy<Value = Ack> {
     let marks = (epoch(), any::<u64>(), seq(), seq(), seq(), seq(), any::<u64>());
     let lists = (vec(run(), 0..=RUNS_MAX), vec(run(), 0..=RUNS_MAX), vec(seq(), 0..9), vec(seq(), 0..9));
     (marks, lists).prop_map(
-        |((epoch, number, received_upto, applied_upto, durable_upto, seq, bytes), (received, applied, failed, differs))| Ack {
+        |(
+            (epoch, number, received_upto, applied_upto, durable_upto, seq, bytes),
+            (received, applied, failed, differs),
+        )| Ack {
             epoch,
             number,
             received_upto,

@@ -384,7 +384,11 @@ fn a_body_that_is_whole_but_wrong_says_what_was_expected() {
     );
     says(body_with(&ack, |b| b[56] = 17), misbehaved, "ACK frame: expected at most 16 runs, got 17");
     says(body_with(&ack, |b| b[58] = 0xff), misbehaved, "ACK frame: expected at most 1024 failed writes, got 65280");
-    says(body_with(&ack, |b| b[60] = 0xff), misbehaved, "ACK frame: expected at most 1024 ranges that differ, got 65280");
+    says(
+        body_with(&ack, |b| b[60] = 0xff),
+        misbehaved,
+        "ACK frame: expected at most 1024 ranges that differ, got 65280",
+    );
     says(body_with(&ack, |b| b[63] = 1), misbehaved, "ACK frame: expected reserved bytes that are zero, got 1");
 }
 

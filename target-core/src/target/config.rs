@@ -323,7 +323,15 @@ impl VolumeConfig {
 impl VolumeMirror {
     /// With every default.
     pub fn new(peer: NodeName, group: GroupName, first_role: Role) -> VolumeMirror {
-        VolumeMirror { peer, group, first_role, policy: DEFAULT_POLICY, queue: DEFAULT_QUEUE, map: DEFAULT_MAP, scrub: None }
+        VolumeMirror {
+            peer,
+            group,
+            first_role,
+            policy: DEFAULT_POLICY,
+            queue: DEFAULT_QUEUE,
+            map: DEFAULT_MAP,
+            scrub: None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use target_core::target::config::{Mode, OnLinkLoss, Role, VolumeMirror};
+use target_core::target::config::{Mode, OnLinkLoss, Role, Scrub, VolumeMirror};
 
 use super::peers::{Pair, assert_pair_fault};
 use super::{assert_fault, assert_faults};
@@ -27,6 +27,32 @@ fn every_setting_of_a_mirror_arrives() {
     assert_eq!((policy.max_stall, policy.wait_for_peer), (Duration::from_secs(7), Duration::ZERO));
     let queue = mirror.queue;
     assert_eq!((queue.memory, queue.spill, queue.window_bytes, queue.window_writes), (1 << 20, 1 << 30, 2 << 20, 100));
+}
+
+#[test]
+fn a_scrub_is_off_unless_it_is_written() {
+    let with = |scrub: &str| format!("{{ peer: beta, role: primary, scrub: {scrub} }}");
+    let scrub = |text: &str| {
+        let config = Pair::altered(&[("{ peer: beta, role: primary }", &with(text))]).assert_warnings("");
+        config.volumes["db"].mirror.as_ref().expect("it is mirrored").scrub
+    };
+    let every = Duration::from_secs(7 * 24 * 60 * 60);
+    assert_eq!(scrub("{ every: 7d, rate: 50MiB/s }"), Some(Scrub { every, rate: Some(50 << 20) }));
+    assert_eq!(scrub("{ every: 7d }"), Some(Scrub { every, rate: None }));
+    assert_pair_fault(
+        "{ peer: beta, role: primary }",
+        "{ peer: beta, role: primary, scrub: { every: 1s, rate: 5MiB } }",
+        "12: volumes.db.mirror.scrub.every: 1s is out of range
+    remedy: use 10m to 1year 18h
+12: volumes.db.mirror.scrub.rate: found \"5MiB\"
+    remedy: write bytes a second, such as 50MiB/s",
+    );
+    assert_pair_fault(
+        "{ peer: beta, role: primary }",
+        "{ peer: beta, role: primary, scrub: { rate: 5MiB/s } }",
+        "12: volumes.db.mirror.scrub.every: is missing
+    remedy: write every: 7d, or remove scrub",
+    );
 }
 
 #[test]

@@ -63,7 +63,8 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Ack> {
     let (rest, failed) = list(failed, seq, rest)?;
     let (rest, differs) = list(differs, seq, rest)?;
     let credit = Credit { seq: credit_seq, bytes: credit_bytes };
-    let ack = Ack { epoch, number, received_upto, applied_upto, durable_upto, received, applied, credit, failed, differs };
+    let ack =
+        Ack { epoch, number, received_upto, applied_upto, durable_upto, received, applied, credit, failed, differs };
     Ok((rest, ack))
 }
 
