@@ -221,6 +221,7 @@ pub fn verify_left(verify: &VerifyStatus) -> String {
         left_bytes: verify.total_bytes.saturating_sub(verify.done_bytes),
         bytes_per_second: verify.bytes_per_second,
         seconds_left: verify.seconds_left,
+        host_latency_goal: None,
         compares: true,
     })
 }

@@ -386,9 +386,9 @@ impl Replica {
                 && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
     }
 
-    /// A resync goes by how long hosts wait: `read_took` wants to be told.
+    /// A resync or a verify goes by how long hosts wait: `read_took` wants to be told.
     pub fn times_reads(&self) -> bool {
-        self.owner.as_ref().is_some_and(|owner| owner.resync.is_some())
+        self.owner.as_ref().is_some_and(|owner| owner.resync.is_some() || owner.is_verifying())
     }
 
     pub fn read_took(&mut self, now: Instant, since: Instant) {

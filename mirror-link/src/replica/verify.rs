@@ -17,7 +17,6 @@ use super::machine::Replica;
 use super::owner::{Context, Owner, Purpose, range};
 use super::ring::ENTRY_COST;
 use super::status::{DifferingRange, VerifyState, VerifyStatus};
-use super::stream::{RESYNC_BYTES, RESYNC_READS_BESIDE_HOSTS, RESYNC_READS_MAX};
 use crate::block::BlockError;
 use crate::config::VolumeSpec;
 use crate::extent::{BlockCount, Extent, Lba};
@@ -98,7 +97,7 @@ impl Verify {
         }
     }
 
-    fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.state == VerifyState::Running
     }
 
@@ -111,8 +110,8 @@ impl Verify {
         }
     }
 
-    /// What is to be compared next. `piece_bytes`: what the map has a bit for.
-    fn next(&mut self, volumes: &[VolumeSpec], piece_bytes: u64) -> Option<Part> {
+    /// What is to be compared next: so many bytes, or a piece if that is more.
+    fn next(&mut self, volumes: &[VolumeSpec], bytes: u64, piece_bytes: u64) -> Option<Part> {
         if let Some(whole) = self.again.front_mut() {
             let blocks = fine_blocks(&volumes[usize::from(whole.volume)]);
             let part = Part { end: whole.end.min(whole.start + blocks), ..*whole };
@@ -128,7 +127,7 @@ impl Verify {
         let (volume, start) = self.at;
         let shift = volumes[volume].block_length.shift();
         // No more than a region, and no less than a piece.
-        let blocks = RESYNC_BYTES.clamp(piece_bytes, 64 * piece_bytes) >> shift;
+        let blocks = bytes.clamp(piece_bytes, 64 * piece_bytes) >> shift;
         let end = volumes[volume].capacity.0.min(start + blocks);
         self.at.1 = end;
         Some(Part { volume: volume as u16, start, end })
@@ -209,20 +208,21 @@ impl Verify {
 impl Owner {
     /// Take up what may be compared next, or find that it is over.
     pub fn verify_on(&mut self, cx: &mut Context) {
-        if !self.verify.as_ref().is_some_and(Verify::is_running) {
+        if !self.is_verifying() {
             return;
         }
         if !self.is_established() {
             return self.interrupt_verify();
         }
-        let reads_max = if self.is_waited_for() { RESYNC_READS_BESIDE_HOSTS } else { RESYNC_READS_MAX };
-        while let Some(verify) = &mut self.verify
-            && self.verify_reads.len() < reads_max
+        // Beside hosts it is a resync like any other.
+        let allowed = self.pace.allowed(cx.now, cx.policy.host_latency);
+        while self.copies_under_way() < allowed.copies
             && self.compared.len() < COMPARED_MAX
             && self.ring.memory_bytes + ENTRY_COST <= self.bounds.memory
+            && let Some(verify) = &mut self.verify
             && !verify.must_wait(cx.now)
         {
-            let Some(part) = verify.next(&self.volumes, self.dirty.piece_bytes()) else { break };
+            let Some(part) = verify.next(&self.volumes, allowed.bytes, self.dirty.piece_bytes()) else { break };
             let (volume, extent, bytes) = self.place_of(part);
             let Some(verify) = &mut self.verify else { return };
             verify.pace(bytes, cx.now);
@@ -244,6 +244,10 @@ impl Owner {
         {
             verify.end(VerifyState::Finished);
         }
+    }
+
+    pub fn is_verifying(&self) -> bool {
+        self.verify.as_ref().is_some_and(Verify::is_running)
     }
 
     fn place_of(&self, part: Part) -> (VolumeIndex, Extent, u64) {
@@ -453,7 +457,7 @@ fn fine_blocks(volume: &VolumeSpec) -> u64 {
     (FINE_BYTES >> volume.block_length.shift()).max(1)
 }
 
-/// Comparisons that the peer may have under way at a time, of 256 KiB as a rule: over a line of 20 ms, 800 MB/s.
+/// Comparisons that the peer may not have finished, at a time; its pace allows fewer as a rule.
 pub(super) const COMPARED_MAX: usize = 64;
 const FINE_BYTES: u64 = 4 << 10;
 /// Ranges that are looked at more closely in one walk; where more differs than 256 MiB nobody reads a list of it.
