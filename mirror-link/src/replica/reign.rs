@@ -138,7 +138,7 @@ impl Replica {
                 self.answer(id, began.map(|remark| vec![remark]));
             }
             Command::StopVerify => {
-                let stopped = self.stop_verify();
+                let stopped = self.stop_verify(now);
                 self.answer(id, stopped.map(|remark| vec![remark]));
             }
             Command::Resync { compare } => {

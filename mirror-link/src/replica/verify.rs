@@ -41,6 +41,9 @@ pub(super) struct Verify {
     again: VecDeque<Part>,
     refined: u64,
     under_way: Vec<UnderWay>,
+    /// To be copied once nothing near it is looked at more closely: before, the map's coarser bits would hide what else differs.
+    /// At most the parts of [`REFINED_MAX`] ranges.
+    to_mend: Vec<Part>,
     /// By its rate nothing more is taken up before.
     paced: Instant,
     /// That alone is what it waits for.
@@ -86,6 +89,7 @@ impl Verify {
             again: VecDeque::new(),
             refined: 0,
             under_way: Vec::new(),
+            to_mend: Vec::new(),
             paced: now,
             wakes_at: None,
             total_bytes: volumes.iter().map(bytes).sum(),
@@ -237,9 +241,14 @@ impl Owner {
                 verify.under_way.push(UnderWay { seq, part, differs: false, is_excused: false });
             }
         }
+        self.mend(cx.now);
+        if !self.dirty.is_empty() {
+            self.resync_on(cx);
+        }
         let is_copied = self.is_copied();
         if let Some(verify) = &mut self.verify
             && verify.is_all_taken(&self.volumes)
+            && verify.to_mend.is_empty()
             && (is_copied || !verify.repair)
         {
             verify.end(VerifyState::Finished);
@@ -277,6 +286,7 @@ impl Owner {
             verify.done_bytes += bytes;
             verify.unread_bytes += if found.is_err() { bytes } else { 0 };
         }
+        self.mend(cx.now);
         Op::Void
     }
 
@@ -301,7 +311,7 @@ impl Owner {
         let Some(at) = verify.under_way.iter().position(|under_way| under_way.seq == seq) else { return };
         let UnderWay { part, differs, is_excused, .. } = verify.under_way.swap_remove(at);
         let differs = differs && !is_excused;
-        let (volume, extent, bytes) = self.place_of(part);
+        let (_, extent, bytes) = self.place_of(part);
         let fine = fine_blocks(&self.volumes[usize::from(part.volume)]);
         let Some(verify) = &mut self.verify else { return };
         if differs && extent.blocks().0 > fine && verify.refined < REFINED_MAX {
@@ -312,6 +322,19 @@ impl Owner {
         if differs {
             verify.found(part, bytes);
             if verify.repair {
+                verify.to_mend.push(part);
+            }
+        }
+        self.mend(now);
+    }
+
+    /// What was found is dirty from now on, unless something is still looked at closely.
+    fn mend(&mut self, now: Instant) {
+        let Some(verify) = self.verify.as_mut().filter(|verify| !verify.to_mend.is_empty()) else { return };
+        let is_fine = |part: Part| part.end - part.start <= fine_blocks(&self.volumes[usize::from(part.volume)]);
+        if verify.again.is_empty() && !verify.under_way.iter().any(|under_way| is_fine(under_way.part)) {
+            for part in std::mem::take(&mut verify.to_mend) {
+                let (volume, extent, _) = self.place_of(part);
                 self.set_dirty(volume, range(extent), now);
             }
         }
@@ -370,11 +393,18 @@ impl Replica {
         goes_on && established && peer_is_whole && self.disk == DiskState::UpToDate
     }
 
-    pub(super) fn stop_verify(&mut self) -> Result<String, Refusal> {
+    /// What it found until then is mended, if it was to.
+    pub(super) fn stop_verify(&mut self, now: Instant) -> Result<String, Refusal> {
         let verify = self.owner.as_mut().and_then(|owner| owner.verify.as_mut()).filter(|verify| verify.is_running());
         let Some(verify) = verify else { return Err(Refusal::Other("no verify is under way here".into())) };
         verify.end(VerifyState::Stopped);
-        Ok(format!("verify {} is stopped", verify.number))
+        let number = verify.number;
+        self.with_owner(now, |owner, cx| {
+            owner.mend(cx.now);
+            owner.resync_on(cx);
+            owner.pump(cx);
+        });
+        Ok(format!("verify {number} is stopped"))
     }
 
     /// What follows from how the verify goes, and from how the pair does.
