@@ -50,10 +50,12 @@ pub enum Fault {
     TrustOwnCache,
     /// A replica reigns without having flushed what it received.
     PromoteUnflushed,
+    /// What a former run journalled is sent as if no write depended on another.
+    JournalUnordered,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 24] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -77,6 +79,7 @@ impl Fault {
         Fault::ForgetEarly,
         Fault::TrustOwnCache,
         Fault::PromoteUnflushed,
+        Fault::JournalUnordered,
     ];
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub applied: bool,
     /// False: its blocks are in the dirty map instead, or it came to nothing before it was sent.
     pub for_peer: bool,
+    /// It is in the journal, or on its way there.
+    pub journalled: bool,
     /// The host has its answer since then.
     pub answered: Option<Instant>,
 }
@@ -117,9 +119,19 @@ impl Ring {
             received: false,
             applied: false,
             for_peer,
+            journalled: false,
             answered: None,
         });
         seq
+    }
+
+    /// The last one's payload is in the journal.
+    pub fn last_is_spilled(&mut self) {
+        let Some(entry) = self.entries.back_mut() else { return };
+        self.memory_bytes -= entry.cost;
+        entry.cost += entry.payload;
+        self.spilled_bytes += entry.cost;
+        (entry.place, entry.journalled) = (Place::Spilled, true);
     }
 
     pub fn get(&self, seq: u64) -> Option<&Entry> {

@@ -241,6 +241,7 @@ fn draw_policy(rng: &mut Rng) -> Policy {
         max_stall: Duration::from_millis(rng.between(100, 3000)),
         wait_for_peer: Duration::from_millis(rng.between(100, 5000)),
         host_latency: None,
+        on_journal_full: Default::default(),
     };
     // Not drawn: seeds keep their meaning.
     let stall = policy.max_stall;

@@ -15,7 +15,7 @@ fn record(node: &Node) -> String {
 }
 
 fn spilled_files(node: &Node) -> usize {
-    fs::read_dir(node.state_dir.path().join("mirror/db/spill")).map_or(0, |files| files.count())
+    fs::read_dir(node.state_dir.path().join("mirror/db/journal")).map_or(0, |files| files.count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,7 +174,7 @@ async fn paused_is_as_good_as_cut() {
 async fn what_a_former_reign_spilled_is_gone_with_it() {
     let pair = Pair::start(Mode::Async).await;
     pair.connected().await.cut().await;
-    let spill = pair.a.state_dir.path().join("mirror/db/spill");
+    let spill = pair.a.state_dir.path().join("mirror/db/journal");
     let spilled = || {
         let files = fs::read_dir(&spill).into_iter().flatten();
         files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum::<u64>()

@@ -131,6 +131,7 @@ impl Plan {
                 max_stall: Duration::from_secs(3),
                 wait_for_peer: Duration::from_secs(3),
                 host_latency: None,
+                on_journal_full: Default::default(),
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 64 },
