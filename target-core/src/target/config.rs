@@ -11,7 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    Compression, Encryption, Heartbeat, MapBounds, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds,
+    Compression, Encryption, Heartbeat, MapBounds, Mode, OnJournalFull, OnLinkLoss, PairSecret, PeerConfig, Policy,
+    QueueBounds,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
