@@ -403,7 +403,7 @@ pub const DEFAULT_POLICY: Policy = Policy {
     max_stall: MAX_STALL,
     wait_for_peer: WAIT_FOR_PEER,
     host_latency: None,
-    on_journal_full: Default::default(),
+    on_journal_full: OnJournalFull::Detach,
 };
 
 /// Within the patience of initiators: the kernel's give a command 30 s, and multipathing less.

@@ -61,10 +61,10 @@ fn a_mirror_is_complete() {
     remedy: write primary or secondary
 12: volumes.db.mirror.wait_for_peer: 2days is out of range
     remedy: use 0s to 1day
-13: volumes.db.mirror.queue.memory: 1B is out of range
-    remedy: use 64.0KiB to 1.0TiB
 13: volumes.db.mirror.queue.journal: 2.0EiB is out of range
     remedy: use 0B to 1.0PiB
+13: volumes.db.mirror.queue.memory: 1B is out of range
+    remedy: use 64.0KiB to 1.0TiB
 13: volumes.db.mirror.queue.window: 3B is out of range
     remedy: use 64.0KiB to 1.0TiB
 13: volumes.db.mirror.queue.window_writes: 4 is out of range
