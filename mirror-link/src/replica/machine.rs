@@ -322,7 +322,10 @@ impl Replica {
         if self.take_over_due.take_if(|due| *due <= now).is_some() {
             self.decide(now);
         }
-        self.with_owner(now, |owner, cx| owner.resync_on(cx));
+        self.with_owner(now, |owner, cx| {
+            owner.pace.time_passes(now);
+            owner.resync_on(cx);
+        });
         self.settle(now);
         self.end_turn(now);
     }

@@ -74,9 +74,14 @@ impl Pace {
         if long >= ROUND_MAX || long >= ROUND && self.beside.count >= SAMPLES {
             self.end_round(now, wanted);
         }
-        self.holds_until = self.holds_until.filter(|until| *until > now);
+        self.time_passes(now);
         let copies = if self.holds_until.is_some() { 0 } else { self.window as usize };
         Allowed { copies, bytes: COPY_BYTES_BESIDE_HOSTS }
+    }
+
+    /// Time has come to `due`, whoever asks then.
+    pub fn time_passes(&mut self, now: Instant) {
+        self.holds_until = self.holds_until.filter(|until| *until > now);
     }
 
     pub fn due(&self) -> Option<Instant> {

@@ -245,7 +245,7 @@ fn draw_policy(rng: &mut Rng) -> Policy {
     };
     // Not drawn: seeds keep their meaning.
     let stall = policy.max_stall;
-    policy.host_latency = (stall.as_millis() % 3 == 0).then(|| stall / 200);
+    policy.host_latency = stall.as_millis().is_multiple_of(3).then(|| stall / 200);
     policy
 }
 
