@@ -137,6 +137,17 @@ pub enum OnLinkLoss {
     Hold,
 }
 
+/// When neither memory nor the journal holds what an asynchronous write leaves to be sent, and the peer is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnJournalFull {
+    /// Only which blocks changed is kept; a resync follows.
+    #[default]
+    Detach,
+    /// Hosts are told BUSY: they go no faster than the peer, and its copy stays one of some moment.
+    Throttle,
+}
+
 /// Changeable while the group runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -148,13 +159,15 @@ pub struct Policy {
     pub wait_for_peer: Duration,
     /// What one in a hundred of hosts' answers may take beside a resync; `None`: twice what it takes without.
     pub host_latency: Option<Duration>,
+    pub on_journal_full: OnJournalFull,
 }
 
 /// Bounds of what waits for the peer, bytes of payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueBounds {
     pub memory: u64,
-    /// Of the file that takes what memory does not; 0: none. Beyond it only which blocks changed is kept, and a resync follows.
+    /// Of the journal, which takes every write while the peer is away, and what memory does not hold; 0: none. Beyond it only
+    /// which blocks changed is kept, and a resync follows.
     pub spill: u64,
     /// What a replica lets its owner send ahead of what is applied.
     pub window_bytes: u64,

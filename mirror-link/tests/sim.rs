@@ -144,6 +144,7 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::ClearBitEarly | Fault::DropSpill | Fault::ResyncReadsThrough | Fault::TrustVolatile => &["Alike"],
         Fault::SkipActivity | Fault::CoolUnflushed | Fault::CoolForgetful => &["Alike", "Kept", "Closed"],
         Fault::TrustOwnCache => &["Kept"],
+        Fault::JournalUnordered => &["Closed", "Alike"],
         Fault::PromoteUnflushed => &["Alike", "Closed"],
         Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnLinkLoss, PeerConfig,
-    Policy, QueueBounds, Role, Scrub, Store, VolumeConfig, VolumeMirror, VolumeName,
+    Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnJournalFull, OnLinkLoss,
+    PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig, VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -58,6 +58,10 @@ pub fn mirror(
         Some(word) => choice(&word, "policy", &ON_LINK_LOSS, &place.at("on_link_loss"), findings),
         None => Some(default.on_link_loss),
     };
+    let on_journal_full = match raw.on_journal_full {
+        Some(word) => choice(&word, "policy", &ON_JOURNAL_FULL, &place.at("on_journal_full"), findings),
+        None => Some(default.on_journal_full),
+    };
     let max_stall = time(raw.max_stall, TIME, default.max_stall, &place.at("max_stall"), findings);
     let wait = time(raw.wait_for_peer, WAIT, default.wait_for_peer, &place.at("wait_for_peer"), findings);
     let host_latency = raw.resync.and_then(|resync| resync.host_latency).map(|written| {
@@ -70,7 +74,14 @@ pub fn mirror(
         peer: peer?,
         group: group?,
         first_role: role?,
-        policy: Policy { mode: mode?, on_link_loss: on_link_loss?, max_stall, wait_for_peer: wait, host_latency },
+        policy: Policy {
+            mode: mode?,
+            on_link_loss: on_link_loss?,
+            on_journal_full: on_journal_full?,
+            max_stall,
+            wait_for_peer: wait,
+            host_latency,
+        },
         queue,
         map,
         scrub,
@@ -114,7 +125,7 @@ fn queue(raw: RawQueue, place: &Place, findings: &mut Findings) -> QueueBounds {
     let default = DEFAULT_QUEUE;
     QueueBounds {
         memory: size(raw.memory, QUEUE_BYTES, default.memory, &place.at("memory"), findings),
-        spill: size(raw.spill, SPILL_BYTES, default.spill, &place.at("spill"), findings),
+        spill: size(raw.journal, JOURNAL_BYTES, default.spill, &place.at("journal"), findings),
         window_bytes: size(raw.window, QUEUE_BYTES, default.window_bytes, &place.at("window"), findings),
         window_writes: number(
             raw.window_writes,
@@ -248,6 +259,9 @@ const MODES: [(&str, Mode); 3] = [("sync", Mode::Sync), ("memsync", Mode::Memsyn
 
 const ON_LINK_LOSS: [(&str, OnLinkLoss); 2] = [("degrade", OnLinkLoss::Degrade), ("hold", OnLinkLoss::Hold)];
 
+const ON_JOURNAL_FULL: [(&str, OnJournalFull); 2] =
+    [("detach", OnJournalFull::Detach), ("throttle", OnJournalFull::Throttle)];
+
 /// What the Linux kernel gives a SCSI command before it aborts it; Windows and ESXi wait longer.
 const INITIATOR_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -261,7 +275,7 @@ pub const HOST_LATENCY: RangeInclusive<Duration> = Duration::from_micros(50)..=D
 const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// Bytes: none, up to a whole large disk.
-const SPILL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+const JOURNAL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
 
 /// No less than a block; more, and a single write would send megabytes again.
 const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);

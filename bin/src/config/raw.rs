@@ -79,6 +79,7 @@ pub struct RawMirror {
     pub role: Option<String>,
     pub group: Option<String>,
     pub on_link_loss: Option<String>,
+    pub on_journal_full: Option<String>,
     pub max_stall: Option<Time>,
     pub wait_for_peer: Option<Time>,
     pub queue: Option<RawQueue>,
@@ -111,7 +112,7 @@ pub struct RawMap {
 #[serde(deny_unknown_fields)]
 pub struct RawQueue {
     pub memory: Option<Size>,
-    pub spill: Option<Size>,
+    pub journal: Option<Size>,
     pub window: Option<Size>,
     pub window_writes: Option<u32>,
 }

@@ -25,7 +25,7 @@ pub(super) struct Core {
     pub maps: Vec<keepers::MapDue>,
     /// In the order in which they are to be carried out. Payloads among them are those of the replica's queue and bounded
     /// with it.
-    pub spills: Vec<keepers::SpillOrder>,
+    pub spills: Vec<keepers::JournalOrder>,
     /// In the order in which the observer is to see them; each turn empties it.
     pub notices: VecDeque<Notice>,
     /// The time as last seen. Threads read the clock before they take turns: it must not run backwards for that.
@@ -147,9 +147,9 @@ impl Core {
                 self.maps.push((write, change));
                 batch.rare().wakes.maps = true;
             }
-            Output::Spill { run, seq, data } => self.spill(keepers::SpillOrder::Put(run, seq, data), batch),
-            Output::Unspill { run, seq } => self.spill(keepers::SpillOrder::Get(run, seq), batch),
-            Output::TrimSpill { upto } => self.spill(keepers::SpillOrder::Trim(upto), batch),
+            Output::Spill { run, frame } => self.spill(keepers::JournalOrder::Put(run, frame), batch),
+            Output::Unspill { run, seq } => self.spill(keepers::JournalOrder::Get(run, seq), batch),
+            Output::TrimSpill { upto } => self.spill(keepers::JournalOrder::Trim(upto), batch),
             Output::Standing(standing) => self.notify(Notice::Standing(standing), batch),
             Output::Marked { volume, kind, data } => self.notify(Notice::Marked { volume, kind, data }, batch),
             Output::Event(event) => batch.rare().events.push(event),
@@ -157,7 +157,7 @@ impl Core {
         }
     }
 
-    fn spill(&mut self, order: keepers::SpillOrder, batch: &mut Batch) {
+    fn spill(&mut self, order: keepers::JournalOrder, batch: &mut Batch) {
         self.spills.push(order);
         batch.rare().wakes.spills = true;
     }

@@ -1,4 +1,4 @@
-//! The group's own tasks: one keeps time, one writes records, one keeps the spill file. None of them keeps the group alive.
+//! The group's own tasks: one keeps time, one writes records, one keeps the journal. None of them keeps the group alive.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use tokio::task::spawn_blocking;
 
 use super::Group;
 use super::core::Wakes;
-use crate::block::Payload;
 use crate::ids::{GroupName, WriteSeq};
 use crate::replica::io::{Input, MapChange, MapWrite, Record, StoreFailed, StoreWrite};
-use crate::store::{MapFile, RecordStore, SpillError, SpillFile};
+use crate::store::{Journal, JournalError, MapFile, RecordStore};
+use crate::wire::message::OpFrame;
 
 #[derive(Debug, Default)]
 pub(super) struct Signals {
@@ -59,8 +59,8 @@ impl RecordsDue {
 }
 
 #[derive(Debug)]
-pub(super) enum SpillOrder {
-    Put(u16, WriteSeq, Payload),
+pub(super) enum JournalOrder {
+    Put(u16, Box<OpFrame>),
     Get(u16, WriteSeq),
     Trim(WriteSeq),
 }
@@ -153,9 +153,9 @@ pub(super) async fn keep_map(group: Weak<Group>, signals: Arc<Signals>, mut file
 /// A change of the map, and who waits for it.
 pub(super) type MapDue = (MapWrite, Box<MapChange>);
 
-pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file: SpillFile) {
+pub(super) async fn keep_journal(group: Weak<Group>, signals: Arc<Signals>, file: Journal) {
     let Some(name) = group.upgrade().map(|group| group.config.name.clone()) else { return };
-    let mut keeper = SpillKeeper::new(name, file);
+    let mut keeper = JournalKeeper::new(name, file);
     loop {
         let Some(orders) = group.upgrade().map(|group| std::mem::take(&mut group.core.lock().spills)) else { return };
         if orders.is_empty() {
@@ -171,41 +171,59 @@ pub(super) async fn keep_spills(group: Weak<Group>, signals: Arc<Signals>, file:
         keeper = back;
         let Some(group) = group.upgrade() else { return };
         group.turn(|core| answers.into_iter().for_each(|answer| core.handle(answer)), |_, ()| ());
+        drop(group);
+        // What comes meanwhile is committed together. Nobody waits for it: the map on disk speaks of these writes as well.
+        let done = spawn_blocking(move || {
+            keeper.commit();
+            keeper
+        });
+        let Ok(back) = done.await else { return };
+        keeper = back;
     }
 }
 
-pub(super) struct SpillKeeper {
-    file: SpillFile,
+pub(super) struct JournalKeeper {
+    file: Journal,
     group: GroupName,
     /// The failure is in the log; it is not repeated for each write until one succeeds.
     pub failing: bool,
 }
 
-impl SpillKeeper {
-    pub fn new(group: GroupName, file: SpillFile) -> SpillKeeper {
-        SpillKeeper { file, group, failing: false }
+impl JournalKeeper {
+    pub fn new(group: GroupName, file: Journal) -> JournalKeeper {
+        JournalKeeper { file, group, failing: false }
     }
 
-    pub fn obey(&mut self, order: SpillOrder) -> Option<Input> {
+    pub fn obey(&mut self, order: JournalOrder) -> Option<Input> {
         match order {
-            SpillOrder::Put(run, seq, data) => {
-                let result = self.file.append(seq, &data);
-                Some(Input::Spilled { run, seq, result: self.told(result, "a write could not be spilled") })
+            JournalOrder::Put(run, frame) => {
+                let result = self.file.append(&frame);
+                let result = self.told(result, "a write could not be put into the journal");
+                Some(Input::Spilled { run, seq: frame.seq, result })
             }
-            SpillOrder::Get(run, seq) => {
+            JournalOrder::Get(run, seq) => {
                 let result = self.file.read(seq);
-                Some(Input::Unspilled { run, seq, result: self.told(result, "a spilled write could not be read back") })
+                Some(Input::Unspilled {
+                    run,
+                    seq,
+                    result: self.told(result, "a write could not be read back from the journal"),
+                })
             }
-            SpillOrder::Trim(upto) => {
+            JournalOrder::Trim(upto) => {
                 let result = self.file.trim(upto);
                 // What could not be removed is only space.
-                self.told(result, "spilled writes could not be removed").ok();
+                self.told(result, "writes could not be removed from the journal").ok();
                 None
             }
         }
     }
 
-    fn told<T>(&mut self, result: Result<T, SpillError>, what: &str) -> Result<T, StoreFailed> {
+    pub fn commit(&mut self) {
+        let result = self.file.commit();
+        self.told(result, "the journal could not be committed").ok();
+    }
+
+    fn told<T>(&mut self, result: Result<T, JournalError>, what: &str) -> Result<T, StoreFailed> {
         let failed = result.is_err();
         if let Err(error) = &result
             && !self.failing

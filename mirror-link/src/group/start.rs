@@ -20,10 +20,11 @@ use super::{Group, Observer};
 use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
 use crate::ids::{GroupName, Instance, NodeName};
-use crate::replica::Replica;
 use crate::replica::io::Left;
-use crate::store::{MapFile, Place, RecordStore, SpillFile, StoreError};
+use crate::replica::{self, Replica};
+use crate::store::{Journal, MapFile, Place, RecordStore, StoreError};
 use crate::wire::datagram::GroupTag;
+use crate::wire::message::Role;
 
 /// Why a group could not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ struct Files {
     records: RecordStore,
     left: Option<Left>,
     map_file: MapFile,
-    spills: SpillFile,
+    journal_file: Journal,
 }
 
 impl Group {
@@ -80,7 +81,7 @@ impl Group {
         let (weak, signals) = (Arc::downgrade(&group), &group.signals);
         group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
         group.runtime.spawn(keepers::keep_map(weak.clone(), signals.clone(), files.map_file));
-        group.runtime.spawn(keepers::keep_spills(weak.clone(), signals.clone(), files.spills));
+        group.runtime.spawn(keepers::keep_journal(weak.clone(), signals.clone(), files.journal_file));
         group.runtime.spawn(keepers::keep_time(weak.clone(), signals.clone()));
         group.runtime.spawn(unfinished::finish(weak, group.unfinished.clone()));
         group.turn(|_| (), |_, ()| ());
@@ -120,9 +121,16 @@ async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDe
         let place = Place::claim(&state_dir, &config.name).map_err(of_store)?;
         let (records, recorded) = restore(&place, &config, &devices)?;
         let (map_file, map) = restore_map(&place, &config, recorded.is_some()).map_err(of_store)?;
-        let left = recorded.map(|(record, has_cache)| Left { record, map, has_cache });
-        let spills = SpillFile::new(&place, config.queue.spill).map_err(of_store)?;
-        Ok(Files { records, left, map_file, spills })
+        let reigned = recorded.as_ref().map(|(record, _)| record).filter(|record| record.role == Role::Primary);
+        let (journal_file, journal) = match reigned {
+            Some(record) => {
+                let writes_max = replica::journal::writes_max(config.queue.memory);
+                Journal::open(&place, config.queue.spill, record.epoch, writes_max).map_err(of_store)?
+            }
+            None => (Journal::new(&place, config.queue.spill).map_err(of_store)?, None),
+        };
+        let left = recorded.map(|(record, has_cache)| Left { record, map, journal, has_cache });
+        Ok(Files { records, left, map_file, journal_file })
     });
     match opened.await {
         Ok(opened) => opened,

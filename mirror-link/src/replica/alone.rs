@@ -20,7 +20,7 @@ impl Replica {
 
     pub(super) fn go_on_alone(&mut self, now: Instant) {
         if let Some(owner) = &mut self.owner {
-            owner.alone = true;
+            (owner.alone, owner.is_joining) = (true, false);
         }
         self.with_owner(now, |owner, cx| {
             owner.evaluate_all(cx);
@@ -29,11 +29,32 @@ impl Replica {
         self.greet_again(now);
     }
 
+    /// The peer has on its medium all that was acknowledged up to some moment. Before it counts as UpToDate, so that it may be
+    /// promoted, nothing is acknowledged alone any more, and the record no longer says that it lacks anything.
+    pub(super) fn see_caught_up(&mut self, now: Instant) {
+        let is_recording = self.stores.iter().any(|(_, then)| matches!(then, Then::Together));
+        let Some(owner) = self.owner.as_mut().filter(|owner| owner.is_caught_up()) else { return };
+        if is_recording || self.degrading == Degrading::Recording {
+            return;
+        }
+        if !self.peer_outdated {
+            return self.with_owner(now, |owner, cx| owner.say_done(cx));
+        }
+        // Tried again with it.
+        if self.record_due.is_none() {
+            (owner.alone, owner.is_joining) = (false, true);
+            self.peer_outdated = false;
+            self.store(Then::Together);
+        }
+    }
+
     pub(super) fn together(&mut self, now: Instant, result: Result<(), StoreFailed>) {
         let Some(owner) = self.owner.as_mut().filter(|owner| owner.is_joining) else { return };
-        owner.is_joining = false;
-        // Where it could not be written it is tried again; the peer says that it is UpToDate, and must not be made a liar.
-        self.peer_outdated |= result.is_err() && owner.is_established();
+        if result.is_err() {
+            // It is not UpToDate, nor will it be before it is told.
+            (owner.alone, owner.is_joining) = (true, false);
+            self.peer_outdated = true;
+        }
         self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
     }
 }

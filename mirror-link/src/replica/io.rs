@@ -9,9 +9,10 @@ use crate::block::{Allocation, BlockError, Durability, Payload};
 use crate::config::{Mode, OnLinkLoss};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, SessionId, Slot, VolumeIndex, WriteSeq};
+use crate::replica::journal::JournalLeft;
 use crate::replica::status::{HeldBack, VerifyStatus};
 use crate::wire::datagram::GroupBeat;
-use crate::wire::message::{Digest, DiskState, MarkKind, Message, Role};
+use crate::wire::message::{Digest, DiskState, MarkKind, Message, OpFrame, Role};
 
 /// A host's request, numbered by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,7 +121,7 @@ pub enum Input {
         write: MapWrite,
         result: Result<(), StoreFailed>,
     },
-    /// The write's payload is in the spill file, or could not be put there.
+    /// The write is in the journal, or could not be put there.
     Spilled {
         run: u16,
         seq: WriteSeq,
@@ -188,7 +189,7 @@ pub enum Found {
     Digest(Digest),
 }
 
-/// The record or the spill file could not be written or read; the cause is in the log.
+/// The record or the journal could not be written or read; the cause is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFailed;
 
@@ -212,18 +213,17 @@ pub enum Output {
         write: MapWrite,
         change: Box<MapChange>,
     },
-    /// Put the payload into the spill file; answered by `Spilled` with the same `run`: numbers begin anew with each reign.
+    /// Put the write into the journal; answered by `Spilled` with the same `run`: numbers begin anew with each reign.
     Spill {
         run: u16,
-        seq: WriteSeq,
-        data: Payload,
+        frame: Box<OpFrame>,
     },
-    /// Get it back; answered by `Unspilled`.
+    /// Get its payload back; answered by `Unspilled`.
     Unspill {
         run: u16,
         seq: WriteSeq,
     },
-    /// Spilled writes up to this one are of no more use.
+    /// Writes in the journal up to this one are of no more use.
     TrimSpill {
         upto: WriteSeq,
     },
@@ -331,6 +331,8 @@ fn weakest() -> Mode {
 pub struct Left {
     pub record: Record,
     pub map: Map,
+    /// What of the record's reign is in the journal.
+    pub journal: Option<JournalLeft>,
     /// The machine has been up since: what was written and not flushed is there.
     pub has_cache: bool,
 }

@@ -9,6 +9,7 @@ use super::dirty::DirtyMap;
 use super::io::{
     CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
 };
+use super::journal::JournalLeft;
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
@@ -64,6 +65,8 @@ pub struct Replica {
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
+    /// What the last run left to be sent in order, should this node reign again before anything else happens.
+    pub(super) journal: Option<JournalLeft>,
     /// As replica: once the flush that is write so-and-so of the stream is done, the copy is UpToDate and of this generation.
     pub(super) resync_done: Option<(u64, Generation)>,
     /// The peer gets every block, and the map does not say so yet: it counts only then, or when that is over.
@@ -87,7 +90,7 @@ pub struct Replica {
     pub(super) stores: VecDeque<(StoreWrite, Then)>,
     store_next: u64,
     /// The last record could not be written: it is tried again then, and what follows from it with it.
-    record_due: Option<Instant>,
+    pub(super) record_due: Option<Instant>,
     pub(super) owed_to_record: Vec<Then>,
     /// A record that says that the peer is outdated is on its way, or could not be written and is tried again then.
     pub(super) degrading: Degrading,
@@ -165,7 +168,8 @@ impl Replica {
             activity.restore(&left.map, &mut suspects);
         }
         let has_cache = left.as_ref().is_none_or(|left| left.has_cache);
-        let record = left.map(|left| left.record).unwrap_or(Record {
+        let (record, journal) = left.map(|left| (left.record, left.journal)).unzip();
+        let record = record.unwrap_or(Record {
             role: config.first_role,
             disk: if config.first_role == Role::Primary { DiskState::UpToDate } else { DiskState::Inconsistent },
             epoch: OwnerEpoch(0),
@@ -214,6 +218,7 @@ impl Replica {
             receiver,
             activity,
             suspects,
+            journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
             resync_done: None,
             everything_due: None,
             meeting: Meeting::default(),
@@ -335,6 +340,7 @@ impl Replica {
         }
         self.scrub(now);
         self.with_owner(now, |owner, cx| {
+            owner.pace.time_passes(now);
             owner.resync_on(cx);
             owner.verify_on(cx);
         });
@@ -362,6 +368,7 @@ impl Replica {
             stall,
             retry,
             owner.and_then(|owner| owner.resync_retry),
+            owner.and_then(|owner| owner.rejoins_at).filter(|_| !self.is_peer_lost()),
             owner.and_then(|owner| owner.pace.due()),
             owner.and_then(Owner::verify_wakes_at),
             self.scrub_due.filter(|_| owner.is_some()),
@@ -466,8 +473,10 @@ impl Replica {
     fn settle(&mut self, now: Instant) {
         self.apply(now);
         self.see_detached(now);
+        self.see_caught_up(now);
         self.see_established(now);
         self.see_async_paid();
+        self.with_owner(now, |owner, cx| owner.see_away(cx));
         self.see_to_those_who_wait(now);
         self.see_to_pending(now);
         self.see_verified(now);
@@ -515,7 +524,9 @@ impl Replica {
 
     /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.
     fn see_detached(&mut self, now: Instant) {
-        if self.owner.as_ref().is_some_and(|owner| owner.detached && owner.stream.is_none()) && !self.is_peer_lost() {
+        let is_due =
+            |owner: &Owner| owner.detached && owner.stream.is_none() && owner.rejoins_at.is_none_or(|at| at <= now);
+        if self.owner.as_ref().is_some_and(is_due) && !self.is_peer_lost() {
             self.decide(now);
         }
     }
@@ -531,17 +542,14 @@ impl Replica {
             return;
         }
         let is_recorded = self.dirty_since == Some(self.generation) && !self.peer_outdated;
-        let first = !is_recorded || owner.alone;
+        let first = !is_recorded || owner.is_joining;
         // It said so of itself before it had what was under way.
         let is_shown = matches!(self.meeting.peer_disk, Some(DiskState::UpToDate | DiskState::Failed));
         if !first && owner.resync.is_none() && is_shown {
             return;
         }
-        if self.peer_outdated && self.record_due.is_some() {
-            return;
-        }
-        owner.alone = false;
-        owner.is_joining |= self.peer_outdated;
+        owner.overflows = 0;
+        owner.is_joining = false;
         self.told_held = false;
         self.dirty_since = Some(self.generation);
         self.meeting.peer_is_up_to_date(self.generation);
@@ -553,10 +561,9 @@ impl Replica {
         self.with_owner(now, |owner, cx| owner.release_stalled(cx));
         self.hand_back(now);
         self.sweep_after_resync(now);
-        match (std::mem::take(&mut self.peer_outdated), is_recorded) {
-            (true, _) => self.store(Then::Together),
-            (false, false) => self.store(Then::Nothing),
-            (false, true) => (),
+        self.with_owner(now, |owner, cx| owner.evaluate_all(cx));
+        if !is_recorded {
+            self.store(Then::Nothing);
         }
     }
 
@@ -606,6 +613,12 @@ impl Replica {
             }
         }
         self.record_due = result.is_err().then_some(now + STORE_RETRY_AFTER);
+        if result.is_ok() {
+            // It says what those said that could not be written before it.
+            for then in std::mem::take(&mut self.owed_to_record) {
+                self.then(now, then, result);
+            }
+        }
     }
 
     fn record_again(&mut self) {

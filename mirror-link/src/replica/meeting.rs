@@ -102,8 +102,9 @@ impl Meeting {
     pub fn peer_is_up_to_date(&mut self, generation: Generation) {
         self.peer_disk = Some(DiskState::UpToDate);
         if let Some(theirs) = self.session.as_mut().and_then(|session| session.theirs.as_mut()) {
-            theirs.generation = generation;
-            theirs.disk = DiskState::UpToDate;
+            (theirs.generation, theirs.disk) = (generation, DiskState::UpToDate);
+            // It has what it may have lost.
+            (theirs.crashed_owner, theirs.lost_cache) = (false, false);
         }
     }
 }
@@ -416,6 +417,7 @@ impl Replica {
             // Local work of the former stream still ends, and counts for nothing in this one.
             self.run = self.run.wrapping_add(1);
             self.flushes.clear();
+            self.flush_again();
         }
         let new_epoch = self.epoch != begin.epoch;
         self.epoch = begin.epoch;

@@ -15,6 +15,7 @@ mod applying;
 mod claim;
 mod dirty;
 pub mod io;
+pub mod journal;
 mod lag;
 mod machine;
 mod meeting;

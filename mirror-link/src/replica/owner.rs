@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::dirty::{DirtyMap, Undurable};
 use super::io::{Event, HostChange, HostOp, LocalAction, LocalIo, Output};
+use super::journal::FormerReign;
 use super::pace::Pace;
 use super::planted::{Fault, Planted};
 use super::ring::{Place, Ring, Slots};
@@ -76,10 +77,14 @@ pub(super) struct Owner {
     pub(super) suspected: Option<(Instance, Vec<(VolumeIndex, Range)>)>,
     /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
     pub alone: bool,
-    /// That it lacks none is on its way to the record: till then nothing is acknowledged, neither with it nor without.
+    /// It is about to be UpToDate, first on our record, then on its own: till then nothing is acknowledged, neither with it
+    /// nor without.
     pub is_joining: bool,
     /// The peer can't go on from the ring: a resync has to come first.
     pub detached: bool,
+    /// After the queue overflowed, when the peer is to be sent to again; and how often that was since all was well.
+    pub rejoins_at: Option<Instant>,
+    pub overflows: u32,
     pub resync: Option<Resync>,
     pub(super) pace: Pace,
     pub(super) resync_reads: usize,
@@ -95,9 +100,15 @@ pub(super) struct Owner {
     /// Its reads under way, by number; also those that were begun before it ended.
     pub(super) verify_reads: Vec<u64>,
     pub(super) fetching: usize,
-    /// Something is in the spill file; the last write that was put there.
+    /// Something is in the journal; the last write that was put there.
     pub(super) ever_spilled: bool,
     pub(super) last_spilled: u64,
+    /// Every write goes there: the peer is away.
+    pub(super) journals: bool,
+    /// The reign before this one, whose journalled writes are the first of the ring.
+    pub(super) former: Option<FormerReign>,
+    /// The peer gets what is queued up to this write in order; only then what it may lack besides.
+    pub(super) ordered_upto: Option<u64>,
     /// The last of each kind, for the peer that comes back: at most [`crate::wire::message::MARK_MAX`] each.
     pub(super) marks: BTreeMap<(VolumeIndex, MarkKind), Bytes>,
     /// The number of the last of each kind.
@@ -231,6 +242,8 @@ impl Owner {
             alone: false,
             is_joining: false,
             detached: false,
+            rejoins_at: None,
+            overflows: 0,
             resync: None,
             pace: Pace::new(now),
             resync_reads: 0,
@@ -243,6 +256,9 @@ impl Owner {
             fetching: 0,
             ever_spilled: false,
             last_spilled: 0,
+            journals: false,
+            former: None,
+            ordered_upto: None,
             marks: BTreeMap::new(),
             last_marks: BTreeMap::new(),
         }
@@ -309,9 +325,11 @@ impl Owner {
         let cost = work.op.payload_bytes() + super::ring::ENTRY_COST;
         let is_full = self.ring.memory_bytes + cost > self.bounds.memory;
         let mut place = Place::Memory;
-        if is_full && !self.detached {
+        if self.journals && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost) {
+            place = Place::Spilling;
+        } else if is_full && !self.detached {
             let waits_for_peer = cx.policy.mode != Mode::Async && !self.alone;
-            let may_spill = matches!(work.op, Op::Write { .. }) && self.ring.spilled_bytes + cost <= self.bounds.spill;
+            let may_spill = matches!(work.op, Op::Write { .. }) && self.journal_takes(cost);
             // Hosts that wait for the peer bound themselves, unless they are told BUSY and come again, or others before
             // them did not wait.
             let bounds_itself = self.stream.is_some() && cx.policy.on_link_loss != OnLinkLoss::Hold;
@@ -319,7 +337,7 @@ impl Owner {
                 place = Place::Memory;
             } else if may_spill && (!waits_for_peer || bounds_itself) {
                 place = Place::Spilling;
-            } else if waits_for_peer {
+            } else if waits_for_peer || self.is_throttled(cx) {
                 cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
                 return;
             } else {
@@ -327,14 +345,6 @@ impl Owner {
             }
         }
         let seq = self.number(cx, Some(op), work, place);
-        if place == Place::Spilling
-            && let Some(Op::Write { data, .. }) = self.ring.get(seq).map(|entry| &entry.op)
-        {
-            self.ever_spilled = true;
-            self.last_spilled = seq;
-            let data = data.clone();
-            cx.out.push_back(Output::Spill { run: cx.run, seq: WriteSeq(seq), data });
-        }
         self.pump(cx);
         self.evaluate(cx, seq);
     }
@@ -383,8 +393,7 @@ impl Owner {
         {
             self.set_dirty(volume, range, cx.now);
         }
-        let ends_the_reign = work.durable && op.is_none();
-        if ends_the_reign || matches!(work.op, Op::ResyncDone { .. }) {
+        if op.is_none() && matches!(work.op, Op::Flush | Op::ResyncDone { .. }) {
             after = self.ring.next() - 1;
         }
         let payload = match place {
@@ -396,6 +405,9 @@ impl Owner {
             _ => work.op.payload_bytes(),
         };
         let seq = self.ring.push(after, odep, work.op, place, !self.detached, payload);
+        if place == Place::Spilling || self.journals {
+            self.put_in_journal(cx, seq);
+        }
         if let Some(mark) = mark {
             self.last_marks.insert(mark, seq);
         }
@@ -550,7 +562,7 @@ impl Owner {
         }
         let Some(entry) = self.ring.get(active.seq) else { return true };
         // In memory beyond its bound, and not yet in the file either.
-        if entry.place == Place::Spilling && !entry.applied {
+        if entry.place == Place::Spilling && !entry.applied && self.ring.memory_bytes > self.bounds.memory {
             return false;
         }
         if self.is_joining && cx.policy.mode != Mode::Async {

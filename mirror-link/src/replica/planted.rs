@@ -54,10 +54,12 @@ pub enum Fault {
     VerifyReadsThrough,
     /// A resync that compares takes every piece for alike.
     CompareBlind,
+    /// What a former run journalled is sent as if no write depended on another.
+    JournalUnordered,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 25] = [
+    pub const ALL: [Fault; 26] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -83,6 +85,7 @@ impl Fault {
         Fault::PromoteUnflushed,
         Fault::VerifyReadsThrough,
         Fault::CompareBlind,
+        Fault::JournalUnordered,
     ];
 }
 

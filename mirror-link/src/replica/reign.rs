@@ -244,13 +244,10 @@ impl Replica {
             peer_outdated: self.peer_outdated,
         });
         self.role = Role::Primary;
-        if alike {
-            self.dirty_since = Some(self.generation);
-        } else {
-            self.dirty_since = (self.generation != Generation::NONE).then_some(self.generation);
-            self.draw_generation();
-            self.peer_outdated = true;
-        }
+        self.dirty_since = (self.generation != Generation::NONE).then_some(self.generation);
+        // Also where the peer is alike: it may be promoted as well before either hears of it, and then each has moved on.
+        self.draw_generation();
+        self.peer_outdated = !alike;
         self.set_disk(DiskState::UpToDate);
         self.ascend(now);
     }
@@ -360,7 +357,6 @@ impl Replica {
         self.run = self.run.wrapping_add(1);
         self.ascends_from = None;
         (self.crashed_owner, self.lost_cache, self.stayed, self.resumes) = (false, false, false, false);
-        self.forget_spills();
         self.resync_done = None;
         self.async_owed |= self.policy.mode == Mode::Async;
         let clean = DirtyMap::new(&self.config.volumes, self.config.map.piece_bytes);
@@ -368,6 +364,9 @@ impl Replica {
         let mut owner = Owner::new(self.epoch, self.config.volumes.clone(), self.config.queue, dirty, now);
         self.sweep_begins(now);
         owner.alone = self.peer_outdated;
+        if let Some(journal) = self.journal.take() {
+            owner.take_up(journal, &self.planted, now);
+        }
         self.owner = Some(owner);
         self.lend_slots();
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
@@ -442,9 +441,9 @@ impl Replica {
         self.show();
     }
 
-    /// What a reign spilled is of no use to the next, which numbers its writes anew.
+    /// What a reign journalled is of no use to the next, which numbers its writes anew; or what a former run did.
     fn forget_spills(&mut self) {
-        if self.owner.as_ref().is_some_and(|owner| owner.ever_spilled) {
+        if self.journal.take().is_some() || self.owner.as_ref().is_some_and(|owner| owner.ever_spilled) {
             self.outputs.push_back(Output::TrimSpill { upto: WriteSeq(u64::MAX) });
         }
     }
@@ -460,6 +459,8 @@ impl Replica {
         self.step_down(now);
         if all && !is_unflushed {
             self.clear_map();
+            // What the other acknowledges from now on as kept by both is here.
+            self.stayed = true;
         }
         if all && is_unflushed {
             // What the peer has is whole; this copy will be made like it.
@@ -590,6 +591,13 @@ impl Replica {
         }
         let io = LocalWork::Promotion.io(self.run, 0);
         self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
+    }
+
+    /// A stream has begun anew since the flush was asked for: whatever that one says counts for nothing.
+    pub(super) fn flush_again(&mut self) {
+        if let Some(Pending { what: What::Promoting { flush, .. }, .. }) = &mut self.pending {
+            *flush = Flush::Due;
+        }
     }
 
     pub(super) fn flushed_before_reign(&mut self, result: Result<(), BlockError>) {

@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub for_peer: bool,
     /// What the peer lacks of it a failover would undo; false for what changes nothing.
     owed: bool,
+    /// It is in the journal, or on its way there.
+    pub journalled: bool,
     /// The host has its answer since then.
     pub answered: Option<Instant>,
 }
@@ -120,9 +122,19 @@ impl Ring {
             applied: false,
             for_peer,
             owed: true,
+            journalled: false,
             answered: None,
         });
         seq
+    }
+
+    /// The last one's payload is in the journal.
+    pub fn last_is_spilled(&mut self) {
+        let Some(entry) = self.entries.back_mut() else { return };
+        self.memory_bytes -= entry.cost;
+        entry.cost += entry.payload;
+        self.spilled_bytes += entry.cost;
+        (entry.place, entry.journalled) = (Place::Spilled, true);
     }
 
     pub fn get(&self, seq: u64) -> Option<&Entry> {

@@ -2,7 +2,8 @@
 //! the ring no longer holds. Pure.
 //!
 //! ```text
-//!   Hellos agree ─► Begin ─► Ack (credit) ─► ops … resync's copies among them … ─► ResyncDone ─► applied: established
+//!   Hellos agree ─► Begin ─► Ack (credit) ─► ops … resync's copies among them … ─► Flush ─► applied: caught up
+//!     ─► the record says that the peer lacks nothing ─► ResyncDone ─► applied: established
 //! ```
 
 use std::iter;
@@ -27,6 +28,10 @@ pub(super) struct Stream {
     pub begin: Begin,
     /// The peer has answered the Begin: there is credit.
     pub acknowledged: bool,
+    /// The number of the flush behind which it lacks nothing.
+    caught_up: Option<u64>,
+    /// That is done there.
+    is_caught_up: bool,
     /// The number of the ResyncDone that was sent.
     done: Option<u64>,
     /// It is applied: the peer's copy is UpToDate.
@@ -78,6 +83,9 @@ impl Owner {
             self.undurable.clear();
         }
         let goes_on = self.goes_on_behind(marks).filter(|_| same_instance);
+        let ordered = self.ordered_behind(marks).filter(|_| missing == Missing::Counted);
+        (self.journals, self.ordered_upto) = (false, ordered.map(|(_, last)| last));
+        let goes_on = goes_on.or(ordered.map(|(upto, _)| upto));
         let first = match goes_on {
             Some(upto) => {
                 (self.ring.base() + 1..=upto).for_each(|seq| self.mark_applied(seq, cx.now));
@@ -98,7 +106,15 @@ impl Owner {
         };
         self.cursor = first;
         self.detached = false;
-        self.stream = Some(Stream { begin, acknowledged: false, done: None, established: false });
+        self.rejoins_at = None;
+        self.stream = Some(Stream {
+            begin,
+            acknowledged: false,
+            caught_up: None,
+            is_caught_up: false,
+            done: None,
+            established: false,
+        });
         let (writes, bytes) = (self.ring.lag_writes, self.ring.lag_bytes);
         if resync {
             let total_bytes = self.dirty.bytes();
@@ -171,10 +187,15 @@ impl Owner {
         self.withdraw_all(cx);
         self.stop();
         self.detached = true;
+        // Hosts that are faster than the peer would have it resync for ever, and hardly ever be whole: the dirty map takes
+        // many writes of one block as one.
+        self.rejoins_at = Some(cx.now + REJOIN_AFTER * (1 << self.overflows.min(REJOIN_DOUBLINGS)));
+        self.overflows += 1;
     }
 
     /// Everything that is in the ring for the peer goes into the dirty map.
-    fn withdraw_all(&mut self, cx: &mut Context) {
+    pub(super) fn withdraw_all(&mut self, cx: &mut Context) {
+        (self.journals, self.former, self.ordered_upto) = (false, None, None);
         self.may_wait_in_vain = true;
         let oldest = self.ring.oldest_answered().unwrap_or(cx.now);
         for seq in self.ring.base() + 1..self.ring.next() {
@@ -223,6 +244,9 @@ impl Owner {
         let Some(entry) = self.ring.get(seq) else { return true };
         if entry.applied || entry.received || !entry.for_peer || entry.place == Place::Reading {
             return true;
+        }
+        if self.ordered_upto.is_some_and(|upto| seq > upto) {
+            return false;
         }
         let lowest = seq == self.peer.applied_upto + 1;
         let under_way = entry.prefix - self.ring.prefix(self.peer.applied_upto).min(entry.prefix);
@@ -368,10 +392,9 @@ impl Owner {
             durable_upto: ack.durable_upto.0.max(self.peer.durable_upto),
             credit: ack.credit,
         };
-        if let Some(stream) = &mut self.stream
-            && stream.done.is_some_and(|done| done <= ack.applied_upto.0)
-        {
-            stream.established = true;
+        if let Some(stream) = &mut self.stream {
+            stream.is_caught_up |= stream.caught_up.is_some_and(|flush| flush <= ack.applied_upto.0);
+            stream.established |= stream.done.is_some_and(|done| done <= ack.applied_upto.0);
         }
         while self.compared.front().is_some_and(|seq| *seq <= ack.applied_upto.0) {
             self.compared.pop_front();
@@ -379,6 +402,7 @@ impl Owner {
         self.evaluate_all(cx);
         self.ring.trim();
         self.see_clean();
+        self.see_ordered(cx);
         self.resync_on(cx);
         self.verify_on(cx);
         self.pump(cx);
@@ -441,7 +465,7 @@ impl Owner {
 
     // Resync: one more writer.
 
-    /// Take the next pieces up, or say that all is sent.
+    /// Take the next pieces up, or see to it that what was sent is on the peer's medium.
     pub fn resync_on(&mut self, cx: &mut Context) {
         if !self.stream.as_ref().is_some_and(|stream| stream.acknowledged) {
             return;
@@ -450,6 +474,9 @@ impl Owner {
             return;
         }
         self.resync_retry = None;
+        if self.ordered_upto.is_some() {
+            return;
+        }
         let allowed = self.pace.allowed(cx.now, cx.policy.host_latency);
         while self.copies_under_way() < allowed.copies && self.has_room_for_resync(allowed.bytes) {
             let Some((volume, extent)) = self.dirty.take(allowed.bytes.div_ceil(self.dirty.piece_bytes())) else {
@@ -463,12 +490,28 @@ impl Owner {
                 self.number_read(cx, volume, extent, Purpose::Copy);
             }
         }
-        let is_read = self.dirty.is_empty() && self.resync_reads == 0 && !self.is_comparing();
-        let Some(stream) = &mut self.stream else { return };
-        if is_read && stream.done.is_none() {
-            stream.done = Some(self.ring.next());
+        let all_is_read = self.dirty.is_empty() && self.resync_reads == 0 && !self.is_comparing();
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.done.is_none()) else { return };
+        if !all_is_read {
+            (stream.caught_up, stream.is_caught_up) = (None, false);
+        } else if stream.caught_up.is_none() {
+            stream.caught_up = Some(self.ring.next());
             self.unknown = None;
+            self.number_own(cx, Op::Flush);
+        }
+    }
+
+    /// It lacks nothing that was sent before some moment, and has not been told so.
+    pub fn is_caught_up(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_caught_up && stream.done.is_none())
+    }
+
+    /// From its answer on the peer is UpToDate.
+    pub fn say_done(&mut self, cx: &mut Context) {
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_caught_up && stream.done.is_none()) {
+            stream.done = Some(self.ring.next());
             self.number_own(cx, Op::ResyncDone { generation: cx.generation });
+            self.pump(cx);
         }
     }
 
@@ -580,8 +623,8 @@ impl Owner {
     /// The generation has changed under the stream: the peer is to be told when it has all of it.
     pub fn tell_generation(&mut self, cx: &mut Context) {
         if let Some(stream) = &mut self.stream {
-            stream.done = None;
-            stream.established = false;
+            (stream.caught_up, stream.is_caught_up) = (None, false);
+            (stream.done, stream.established) = (None, false);
         }
         self.resync_on(cx);
         self.pump(cx);
@@ -640,5 +683,8 @@ impl Owner {
 const FETCHING_MAX: usize = 32;
 /// Free memory in the queue without which a resync takes nothing up; half of a queue that is smaller.
 const RESYNC_ROOM: u64 = 1 << 20;
+/// After the queue overflowed; doubles each time, so many times.
+const REJOIN_AFTER: Duration = Duration::from_millis(250);
+const REJOIN_DOUBLINGS: u32 = 4;
 /// After a read that failed.
 const RESYNC_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -210,6 +210,12 @@ impl World {
 
     fn receive(&mut self, session: SessionIndex, to: usize, message: Message) {
         let id = self.net.sessions[session].id;
+        if let Message::Hello(hello) = &message
+            && hello.role == Role::Secondary
+        {
+            // Newer than what heartbeats said.
+            self.nodes[to].rival = None;
+        }
         self.turn(to, vec![Input::Received { session: id, message }]);
     }
 

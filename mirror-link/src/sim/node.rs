@@ -7,7 +7,7 @@ use super::Time;
 use super::disk::{Disk, Place, Stamp};
 use super::history::{MarkKey, Moment, ReignIndex};
 use super::net::SessionIndex;
-use super::store::{Maps, Spill, Store};
+use super::store::{Journal, Maps, Store};
 use crate::ids::Instance;
 use crate::replica::Replica;
 use crate::replica::io::{Command, CommandId, HostOp, Standing};
@@ -82,7 +82,7 @@ pub struct Node {
     pub disk: Disk,
     pub store: Store,
     pub maps: Maps,
-    pub spill: Spill,
+    pub journal: Journal,
     /// When its last process, and its disk's cache, were lost.
     pub restarted: Moment,
     pub lost_power: Moment,
@@ -111,7 +111,7 @@ impl Node {
             disk: Disk::new(volumes),
             store: Store::default(),
             maps: Maps::new(volumes, region),
-            spill: Spill::default(),
+            journal: Journal::default(),
             restarted: Moment(0),
             lost_power: Moment(0),
             left_alone: false,

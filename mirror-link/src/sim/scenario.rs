@@ -251,10 +251,11 @@ fn draw_policy(rng: &mut Rng) -> Policy {
         max_stall: Duration::from_millis(rng.between(100, 3000)),
         wait_for_peer: Duration::from_millis(rng.between(100, 5000)),
         host_latency: None,
+        on_journal_full: Default::default(),
     };
     // Not drawn: seeds keep their meaning.
     let stall = policy.max_stall;
-    policy.host_latency = (stall.as_millis() % 3 == 0).then(|| stall / 200);
+    policy.host_latency = stall.as_millis().is_multiple_of(3).then(|| stall / 200);
     policy
 }
 

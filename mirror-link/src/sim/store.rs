@@ -1,11 +1,13 @@
-//! A node's record and its spilled writes: durable after a while, one at a time, the newest standing for those before it.
+//! A node's record, map and journal: durable after a while, one at a time, the newest standing for those before it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::rng::Rng;
 use crate::block::Payload;
-use crate::ids::WriteSeq;
+use crate::ids::{OwnerEpoch, WriteSeq};
 use crate::replica::io::{Input, Map, MapChange, MapOfVolume, MapWrite, Record, StoreFailed, StoreWrite};
+use crate::replica::journal::{JournalLeft, Journalled};
+use crate::wire::message::{Op, OpFrame};
 
 #[derive(Debug, Default)]
 pub struct Store {
@@ -147,20 +149,22 @@ fn apply(map: &mut Map, change: &MapChange) {
 
 #[derive(Debug)]
 pub enum Order {
-    Put(u16, WriteSeq, Payload),
+    Put(u16, Box<OpFrame>),
     Get(u16, WriteSeq),
     Trim(WriteSeq),
 }
 
-/// The spill file: orders are obeyed one after the other.
+/// The journal: orders are obeyed one after the other.
 #[derive(Debug, Default)]
-pub struct Spill {
+pub struct Journal {
+    /// As appended; those that are trimmed may be there all the same, as long as others of their segment are not.
+    log: Vec<OpFrame>,
     writes: BTreeMap<WriteSeq, Payload>,
     orders: VecDeque<Order>,
     under_way: bool,
 }
 
-impl Spill {
+impl Journal {
     pub fn push(&mut self, order: Order) {
         // One stands for those before it.
         if matches!((&order, self.orders.back()), (Order::Trim(_), Some(Order::Trim(_)))) && self.orders.len() > 1 {
@@ -180,9 +184,10 @@ impl Spill {
         self.under_way = false;
         let failure = failed.then_some(StoreFailed);
         match self.orders.pop_front()? {
-            Order::Put(run, seq, data) => {
+            Order::Put(run, frame) => {
+                let seq = frame.seq;
                 if failure.is_none() {
-                    self.writes.insert(seq, data);
+                    self.append(*frame);
                 }
                 Some(Input::Spilled { run, seq, result: failure.map_or(Ok(()), Err) })
             }
@@ -192,8 +197,47 @@ impl Spill {
             }
             Order::Trim(upto) => {
                 self.writes.retain(|seq, _| *seq > upto);
+                if self.writes.is_empty() {
+                    self.log.clear();
+                }
                 None
             }
         }
+    }
+
+    fn append(&mut self, frame: OpFrame) {
+        if let Op::Write { data, .. } = &frame.op {
+            self.writes.insert(frame.seq, data.clone());
+        }
+        self.log.push(frame);
+    }
+
+    /// What is being appended may be there; with the machine goes what was not committed.
+    pub fn dies(&mut self, power: bool, rng: &mut Rng) {
+        if let Some(Order::Put(_, frame)) = self.orders.pop_front()
+            && self.under_way
+            && rng.coin()
+        {
+            self.append(*frame);
+        }
+        if power {
+            self.log.truncate(rng.below(self.log.len() as u64 + 1) as usize);
+        }
+        (self.orders, self.under_way) = (VecDeque::new(), false);
+    }
+
+    /// As a process that starts finds it.
+    pub fn open(&mut self, epoch: Option<OwnerEpoch>, writes_max: usize) -> Option<JournalLeft> {
+        let log = std::mem::take(&mut self.log);
+        self.writes.clear();
+        let of_epoch = log.iter().filter(|frame| Some(frame.epoch) == epoch);
+        let found = of_epoch.map(|frame| (frame.seq, Journalled::of(frame))).collect();
+        let former = JournalLeft::longest_run(epoch?, found, writes_max)?;
+        for frame in log {
+            if let (Some(seq), Op::Write { data, .. }) = (former.renumbered(frame.seq), frame.op) {
+                self.writes.insert(seq, data);
+            }
+        }
+        Some(former)
     }
 }

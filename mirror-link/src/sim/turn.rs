@@ -82,7 +82,7 @@ impl World {
                 self.nodes[node].maps.push(write, change);
                 self.map_begins(node);
             }
-            Output::Spill { run, seq, data } => self.spill(node, Order::Put(run, seq, data)),
+            Output::Spill { run, frame } => self.spill(node, Order::Put(run, frame)),
             Output::Unspill { run, seq } => self.spill(node, Order::Get(run, seq)),
             Output::TrimSpill { upto } => self.spill(node, Order::Trim(upto)),
             Output::Complete { op, result } => self.complete(node, op, result),
@@ -164,12 +164,12 @@ impl World {
     }
 
     fn spill(&mut self, node: usize, order: Order) {
-        self.nodes[node].spill.push(order);
+        self.nodes[node].journal.push(order);
         self.spill_begins(node);
     }
 
     fn spill_begins(&mut self, node: usize) {
-        if self.nodes[node].spill.begin() {
+        if self.nodes[node].journal.begin() {
             let delay = self.scenario.store.draw(&mut self.rng);
             let incarnation = self.nodes[node].incarnation;
             self.after(delay, Event::Spill { node, incarnation });
@@ -178,7 +178,7 @@ impl World {
 
     pub(super) fn spill_ends(&mut self, node: usize) {
         let fails = self.store_fails();
-        let answer = self.nodes[node].spill.end(fails);
+        let answer = self.nodes[node].journal.end(fails);
         self.spill_begins(node);
         if let Some(answer) = answer {
             self.turn(node, vec![answer]);
@@ -294,7 +294,7 @@ fn fingerprint(output: &Output) -> u64 {
             2 << 56 | u64::from(slot.0) << 48 | word
         }
         Output::Store { write, .. } => 3 << 56 | write.0,
-        Output::Spill { seq, .. } => 4 << 56 | seq.0,
+        Output::Spill { frame, .. } => 4 << 56 | frame.seq.0,
         Output::Unspill { seq, .. } => 5 << 56 | seq.0,
         Output::TrimSpill { upto } => 6 << 56 | upto.0,
         Output::Complete { op, result } => 7 << 56 | u64::from(result.is_ok()) << 48 | op.0,

@@ -17,10 +17,10 @@ use super::store::Maps;
 use super::trace::Trace;
 use crate::config::Mode;
 use crate::ids::{Instance, Slot};
-use crate::replica::Replica;
 use crate::replica::io::{Command, HostOp, Left, LocalIo};
+use crate::replica::{Replica, journal};
 use crate::wire::datagram::GroupBeat;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Role};
 
 #[derive(Debug)]
 pub enum Event {
@@ -388,13 +388,15 @@ impl World {
         }
         let at = &self.nodes[node];
         let (map, has_cache) = (at.maps.durable.clone(), !at.store.is_of_former_boot);
-        let left = record.map(|record| Left { record, map, has_cache });
+        let reigned = record.as_ref().filter(|record| record.role == Role::Primary).map(|record| record.epoch);
+        let writes_max = journal::writes_max(config.queue.memory);
+        let journal = self.nodes[node].journal.open(reigned.filter(|_| config.queue.spill > 0), writes_max);
+        let left = record.map(|record| Left { record, map, journal, has_cache });
         let mut replica = Replica::new(config, NAMES[node].into(), instance, seed, left, now);
         self.scenario.faults.iter().for_each(|&fault| replica.plant(fault));
         replica.spread_from(self.scenario.spread);
         let at = &mut self.nodes[node];
         at.incarnation += 1;
-        at.spill = Default::default();
         (at.rival, at.is_overruled) = (None, false);
         at.process = Some(Process::new(replica, instance, now));
         self.turn(node, Vec::new());
@@ -419,6 +421,7 @@ impl World {
         let at = &mut self.nodes[node];
         at.store.dies(replaced);
         at.maps.dies(&mut self.rng);
+        at.journal.dies(power, &mut self.rng);
         at.restarted = restarted;
         at.left_alone =
             at.store.durable.as_ref().is_some_and(|record| record.peer_outdated || record.mode == Mode::Async);

@@ -1,29 +1,29 @@
-//! What a group keeps in files: its record, and the writes that its memory has no room for.
+//! What a group keeps in files: its record, its map, and the writes that its peer lacks.
 //!
 //! ```text
 //!   STATE_DIR/mirror/GROUP/        one process has it at a time
 //!     record.json                  replaced whole or not at all
 //!     record.former.json           an owner's, whose data is not there: in force again when the data is
 //!     map                          where the copies may differ: hot regions, dirty pieces
-//!     spill/0 spill/1 …            of this process alone; removed when the next one starts
+//!     journal/0 journal/1 …        writes in order that the peer lacks, or that memory has no room for
 //! ```
 //!
 //! Thin shells over the file system: their calls block, so async callers go through `spawn_blocking`.
 
 pub mod copies;
 pub mod dump;
+mod journal;
 pub mod map;
 mod place;
 mod record;
-mod spill;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use journal::{Journal, JournalError};
 pub use map::MapFile;
 pub use place::Place;
 pub use record::{Kept, RecordStore};
-pub use spill::{SpillError, SpillFile};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -34,6 +34,7 @@ pub async fn start(role: Role, mode: Mode, queue: QueueBounds, state_dir: &Path)
             max_stall: Duration::from_secs(5),
             wait_for_peer: Duration::from_millis(100),
             host_latency: None,
+            on_journal_full: Default::default(),
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         scrub: None,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    Compression, Encryption, Heartbeat, MapBounds, Mode, OnLinkLoss, PairSecret, PeerConfig, Policy, QueueBounds, Scrub,
+    Compression, Encryption, Heartbeat, MapBounds, Mode, OnJournalFull, OnLinkLoss, PairSecret, PeerConfig, Policy,
+    QueueBounds, Scrub,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -412,6 +413,7 @@ pub const DEFAULT_POLICY: Policy = Policy {
     max_stall: MAX_STALL,
     wait_for_peer: WAIT_FOR_PEER,
     host_latency: None,
+    on_journal_full: OnJournalFull::Detach,
 };
 
 /// Within the patience of initiators: the kernel's give a command 30 s, and multipathing less.

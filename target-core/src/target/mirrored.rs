@@ -118,6 +118,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("role", first.first_role == other.first_role),
         ("mode", ours.mode == theirs.mode),
         ("on_link_loss", ours.on_link_loss == theirs.on_link_loss),
+        ("on_journal_full", ours.on_journal_full == theirs.on_journal_full),
         ("max_stall", ours.max_stall == theirs.max_stall),
         ("wait_for_peer", ours.wait_for_peer == theirs.wait_for_peer),
         ("resync", ours.host_latency == theirs.host_latency),

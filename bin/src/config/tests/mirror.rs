@@ -18,7 +18,7 @@ fn a_mirrored_volume_has_sound_defaults() {
 #[test]
 fn every_setting_of_a_mirror_arrives() {
     let new = "{ peer: beta, role: secondary, mode: memsync, group: dbs, on_link_loss: hold, max_stall: 7s,
-              wait_for_peer: 0s, queue: { memory: 1MiB, spill: 1GiB, window: 2MiB, window_writes: 100 } }";
+              wait_for_peer: 0s, queue: { memory: 1MiB, journal: 1GiB, window: 2MiB, window_writes: 100 } }";
     let config = Pair::altered(&[("{ peer: beta, role: primary }", new)]).assert_warnings("");
     let mirror = config.volumes["db"].mirror.as_ref().expect("it is mirrored");
     assert_eq!((&*mirror.peer, &*mirror.group, mirror.first_role), ("beta", "dbs", Role::Secondary));
@@ -74,7 +74,7 @@ fn a_mirror_is_complete() {
     assert_pair_fault(
         "{ peer: beta, role: primary }",
         "{ peer: beta, role: master, mode: synch, on_link_loss: stop, group: a/b, max_stall: 1ms, wait_for_peer: 2days,
-              queue: { memory: 1, spill: 2EiB, window: 3, window_writes: 4 } }",
+              queue: { memory: 1, journal: 2EiB, window: 3, window_writes: 4 } }",
         "12: volumes.db.mirror.group: \"a/b\" is not a name for a group
     remedy: use 1 to 128 ASCII letters, digits, '-', '_' and '.'
 12: volumes.db.mirror.max_stall: 1ms is out of range
@@ -87,10 +87,10 @@ fn a_mirror_is_complete() {
     remedy: write primary or secondary
 12: volumes.db.mirror.wait_for_peer: 2days is out of range
     remedy: use 0s to 1day
+13: volumes.db.mirror.queue.journal: 2.0EiB is out of range
+    remedy: use 0B to 1.0PiB
 13: volumes.db.mirror.queue.memory: 1B is out of range
     remedy: use 64.0KiB to 1.0TiB
-13: volumes.db.mirror.queue.spill: 2.0EiB is out of range
-    remedy: use 0B to 1.0PiB
 13: volumes.db.mirror.queue.window: 3B is out of range
     remedy: use 64.0KiB to 1.0TiB
 13: volumes.db.mirror.queue.window_writes: 4 is out of range

@@ -8,14 +8,16 @@ use super::node::{BLOCKS, Node, eventually};
 use super::pair::Pair;
 use crate::block::BlockError;
 use crate::config::{Mode, OnLinkLoss};
+use crate::ids::WriteSeq;
 use crate::replica::io::Command;
+use crate::wire::message::DiskState;
 
 fn record(node: &Node) -> String {
     fs::read_to_string(node.state_dir.path().join("mirror/db/record.json")).unwrap()
 }
 
-fn spilled_files(node: &Node) -> usize {
-    fs::read_dir(node.state_dir.path().join("mirror/db/spill")).map_or(0, |files| files.count())
+fn journal_files(node: &Node) -> usize {
+    fs::read_dir(node.state_dir.path().join("mirror/db/journal")).map_or(0, |files| files.count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,11 +59,11 @@ async fn what_memory_does_not_hold_is_spilled_and_sent_later() {
     let queue = pair.a.status().queue;
     assert!(queue.spilled_bytes >= 1 << 20 && queue.dirty_bytes == 0, "{queue:?}");
     assert!(queue.memory_bytes <= queue.memory_bytes_max, "{queue:?}");
-    assert!(spilled_files(&pair.a) > 0);
+    assert!(journal_files(&pair.a) > 0);
     let line = pair.connected().await;
     pair.a.write(0, 1, 1).await.unwrap();
     pair.alike().await;
-    eventually("the spill is given back", || spilled_files(&pair.a) == 0).await;
+    eventually("the spill is given back", || journal_files(&pair.a) == 0).await;
     drop(line);
 }
 
@@ -174,7 +176,7 @@ async fn paused_is_as_good_as_cut() {
 async fn what_a_former_reign_spilled_is_gone_with_it() {
     let pair = Pair::start(Mode::Async).await;
     pair.connected().await.cut().await;
-    let spill = pair.a.state_dir.path().join("mirror/db/spill");
+    let spill = pair.a.state_dir.path().join("mirror/db/journal");
     let spilled = || {
         let files = fs::read_dir(&spill).into_iter().flatten();
         files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum::<u64>()
@@ -188,4 +190,34 @@ async fn what_a_former_reign_spilled_is_gone_with_it() {
         eventually("the space is given back", || spilled() == 0).await;
         pair.a.command(Command::Promote { force: true }).await.unwrap();
     }
+}
+
+/// What a killed owner had journalled is sent in order to the peer that stayed up: while it comes that copy is of some moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_journalled_is_sent_in_order_after_a_restart() {
+    let mut pair = Pair::start(Mode::Async).await;
+    let line = pair.connected().await;
+    pair.a.write(0, 10, 1).await.unwrap();
+    pair.alike().await;
+    line.cut().await;
+    for block in 0..40 {
+        pair.a.write(block, 1, 2).await.unwrap();
+    }
+    eventually("all of it is in the journal", || {
+        let queue = pair.a.status().queue;
+        queue.spilled_bytes > 0 && queue.memory_bytes == 0
+    })
+    .await;
+    pair.a = pair.a.restart().await;
+    pair.b.device.hang(true);
+    let line = pair.connect();
+    eventually("the peer has received them", || pair.a.status().received_upto >= WriteSeq(40)).await;
+    line.cut().await;
+    pair.b.device.hang(false);
+    eventually("they are on its copy", || pair.b.device.content()[..40 * 512] == [2; 40 * 512]).await;
+    assert_ne!(pair.b.status().disk, DiskState::Inconsistent, "nothing came but what was journalled, in order");
+    let line = pair.connect();
+    pair.alike().await;
+    assert_eq!(line.complaints(), Vec::<String>::new());
+    eventually("the journal is given back", || journal_files(&pair.a) == 0).await;
 }

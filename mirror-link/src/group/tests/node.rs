@@ -43,6 +43,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
             max_stall: Duration::from_secs(1),
             wait_for_peer: Duration::from_millis(300),
             host_latency: None,
+            on_journal_full: Default::default(),
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         scrub: None,

@@ -11,7 +11,8 @@ impl World {
     /// Any moment will do: what is being applied is visible in part, but only once all that precedes it is visible whole.
     pub(in crate::sim) fn check_closed(&mut self, node: usize) {
         let Some(status) = self.nodes[node].status() else { return };
-        let claims = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
+        // Also of one that is behind: it may be promoted with force, and is then of some moment.
+        let claims = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent | DiskState::Outdated);
         if status.role == Role::Primary || !claims || !self.is_whole_after_power(node) || self.nodes[node].is_forced() {
             return;
         }

@@ -131,6 +131,7 @@ impl Plan {
                 max_stall: Duration::from_secs(3),
                 wait_for_peer: Duration::from_secs(3),
                 host_latency: None,
+                on_journal_full: Default::default(),
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             scrub: None,

@@ -1,0 +1,190 @@
+//! Writes in order beyond what memory holds, and beyond the process: while the peer is away every write goes to the journal;
+//! what a crash or a restart leaves there is sent in its order before anything else. Pure.
+//!
+//! What it has is in the map on disk as well, so that nothing depends on the journal being whole: a part of it that is
+//! missing costs order, not data.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::io::Output;
+use super::owner::{Context, Owner};
+use super::planted::{Fault, Planted};
+use super::ring::{ENTRY_COST, Entry, Place};
+use crate::config::{Mode, OnJournalFull};
+use crate::ids::{OwnerEpoch, WriteSeq};
+use crate::wire::message::{Marks, ODEP_MAX, Op, OpFrame};
+
+/// The writes of an unbroken run of numbers that a former process left in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalLeft {
+    pub epoch: OwnerEpoch,
+    /// Number of the first.
+    pub first: WriteSeq,
+    pub writes: Vec<Journalled>,
+}
+
+/// One of them; a payload stays in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journalled {
+    pub after: WriteSeq,
+    pub odep: SmallVec<[WriteSeq; ODEP_MAX]>,
+    pub op: Op,
+    /// Bytes.
+    pub payload: u64,
+}
+
+impl JournalLeft {
+    /// Of whatever a journal has of the epoch: its longest unbroken run, at most `writes_max` of them from its beginning.
+    pub fn longest_run(
+        epoch: OwnerEpoch,
+        found: BTreeMap<WriteSeq, Journalled>,
+        writes_max: usize,
+    ) -> Option<JournalLeft> {
+        let (mut longest, mut run): ((u64, u64), (u64, u64)) = ((0, 0), (0, 0));
+        for seq in found.keys().map(|seq| seq.0) {
+            run = if run.1 == seq && run.1 > run.0 { (run.0, seq + 1) } else { (seq, seq + 1) };
+            if run.1 - run.0 > longest.1 - longest.0 {
+                longest = run;
+            }
+        }
+        let (start, end) = longest;
+        let run = found.into_iter().filter(|(seq, _)| (start..end).contains(&seq.0));
+        let writes: Vec<Journalled> = run.map(|(_, write)| write).take(writes_max).collect();
+        (!writes.is_empty()).then_some(JournalLeft { epoch, first: WriteSeq(start), writes })
+    }
+
+    /// The number that write `seq` of then has from now on: the first is 1.
+    pub fn renumbered(&self, seq: WriteSeq) -> Option<WriteSeq> {
+        let number = seq.0.checked_sub(self.first.0)? + 1;
+        (number <= self.writes.len() as u64).then_some(WriteSeq(number))
+    }
+}
+
+impl Journalled {
+    pub fn of(frame: &OpFrame) -> Journalled {
+        let mut op = frame.op.clone();
+        let payload = op.payload_bytes();
+        if let Op::Write { data, .. } = &mut op {
+            *data = Default::default();
+        }
+        Journalled { after: frame.after, odep: frame.odep.clone(), op, payload }
+    }
+}
+
+/// Whose writes are the first of this reign's ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FormerReign {
+    epoch: OwnerEpoch,
+    /// Its number of what is the ring's first.
+    first: u64,
+    /// This reign's number of the last of them.
+    last: u64,
+}
+
+impl Owner {
+    /// To be sent before all that this reign writes.
+    pub fn take_up(&mut self, former: JournalLeft, planted: &Planted, now: Instant) {
+        assert_eq!(self.ring.next(), 1, "the reign has written nothing yet");
+        let before = former.first.0 - 1;
+        for Journalled { after, odep, op, payload } in former.writes {
+            let now_is = |seq: WriteSeq| seq.0.saturating_sub(before);
+            let mut after = now_is(after);
+            let mut odep: SmallVec<_> = odep.into_iter().map(now_is).filter(|seq| *seq > 0).map(WriteSeq).collect();
+            if planted.has(Fault::JournalUnordered) {
+                (after, odep) = (0, SmallVec::new());
+            }
+            // What was to follow it was not of a stream that this one goes on with.
+            let op = if matches!(op, Op::ResyncDone { .. } | Op::Verify { .. }) { Op::Void } else { op };
+            let is_write = matches!(op, Op::Write { .. });
+            let seq = self.ring.push(after, odep, op, Place::Memory, true, payload);
+            if is_write {
+                self.ring.last_is_spilled();
+            }
+            self.ring.answered(seq, now);
+            (self.after, self.last_spilled, self.ever_spilled) = (seq, seq, true);
+        }
+        self.former = Some(FormerReign { epoch: former.epoch, first: former.first.0, last: self.after });
+        self.whole_from = 1;
+    }
+
+    /// The peer is away: from now on every write is journalled, and what is queued first.
+    pub fn see_away(&mut self, cx: &mut Context) {
+        if self.bounds.spill == 0 || self.journals || self.stream.is_some() {
+            return;
+        }
+        let is_counted = self.dirty.is_empty() || self.former.is_some();
+        let copies_none = self.resync_reads == 0 && self.copies.is_empty();
+        let is_alone = cx.policy.mode == Mode::Async || self.alone;
+        let may = is_alone && is_counted && copies_none && !self.detached;
+        if !may || !self.journal_takes(self.ring.memory_bytes) {
+            return;
+        }
+        self.journals = true;
+        for seq in self.ring.base() + 1..self.ring.next() {
+            let Some(entry) = self.ring.get_mut(seq).filter(|entry| !entry.applied && !entry.journalled) else {
+                continue;
+            };
+            if entry.place == Place::Memory && matches!(entry.op, Op::Write { .. }) {
+                entry.place = Place::Spilling;
+            }
+            self.put_in_journal(cx, seq);
+        }
+    }
+
+    pub(super) fn put_in_journal(&mut self, cx: &mut Context, seq: u64) {
+        // What is being read is not known yet.
+        let is_known = |entry: &&mut Entry| entry.for_peer && entry.place != Place::Reading;
+        let Some(entry) = self.ring.get_mut(seq).filter(is_known) else { return };
+        entry.journalled = true;
+        if let Some(frame) = self.ring.frame(self.epoch, seq) {
+            (self.ever_spilled, self.last_spilled) = (true, self.last_spilled.max(seq));
+            cx.out.push_back(Output::Spill { run: cx.run, frame: Box::new(frame) });
+        }
+    }
+
+    /// So much more.
+    pub(super) fn journal_takes(&self, cost: u64) -> bool {
+        self.ring.spilled_bytes + cost <= self.bounds.spill
+    }
+
+    /// Hosts are to go no faster than the peer: it is there, and all that may be queued for it is.
+    pub(super) fn is_throttled(&self, cx: &Context) -> bool {
+        self.stream.is_some() && cx.policy.on_journal_full == OnJournalFull::Throttle
+    }
+
+    /// The write behind which the ring has what the peer lacks of the former reign, in order, and the last of that. By the map
+    /// it may lack more; what this reign wrote comes after all of it.
+    pub(super) fn ordered_behind(&self, marks: Marks) -> Option<(u64, u64)> {
+        let former = self.former.filter(|_| !self.dirty.is_empty())?;
+        let upto = match marks.epoch {
+            epoch if epoch == self.epoch => marks.applied_upto.0,
+            epoch if epoch == former.epoch => marks.applied_upto.0.checked_sub(former.first - 1)?,
+            _ => return None,
+        };
+        let held = (self.ring.base()..self.ring.next()).contains(&upto) && upto + 1 >= self.whole_from;
+        (held && !self.detached && upto < former.last).then_some((upto, former.last))
+    }
+
+    /// It has all of that: now what it may lack besides, in whatever order.
+    pub(super) fn see_ordered(&mut self, cx: &mut Context) {
+        if self.ordered_upto.is_none_or(|upto| self.peer.applied_upto < upto) {
+            return;
+        }
+        (self.ordered_upto, self.former) = (None, None);
+        if !self.dirty.is_empty() {
+            // Most of it has just come.
+            self.unknown = Some(self.dirty.clone());
+            self.withdraw_all(cx);
+            self.stop();
+            self.detached = true;
+        }
+    }
+}
+
+/// A queue's memory holds so many writes whose payloads are in the journal.
+pub fn writes_max(memory_bytes: u64) -> usize {
+    (memory_bytes / 2 / ENTRY_COST) as usize
+}
