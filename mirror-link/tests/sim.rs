@@ -116,6 +116,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::SkipActivity | Fault::CoolUnflushed | Fault::CoolForgetful => &["Alike", "Kept", "Closed"],
         Fault::TrustOwnCache => &["Kept"],
         Fault::JournalUnordered => &["Closed", "Alike"],
+        Fault::FailedNotRecorded => &["Kept"],
+        Fault::ServeFailed | Fault::LendEarly => &["Reads"],
         Fault::PromoteUnflushed => &["Alike", "Closed"],
         Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Instant;
 
 use parking_lot::{Mutex, ReentrantMutex};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use super::api::reads;
 use super::core::Core;
 use super::keepers::{self, Signals};
 use super::local::Devices;
@@ -66,7 +67,7 @@ impl Group {
             tag: GroupTag::of(&config.name),
             config,
             core: Mutex::new(Core::new(replica, now)),
-            reads_look_closer: AtomicBool::new(true),
+            reads: AtomicU8::new(reads::LOOK_CLOSER),
             times_reads: AtomicBool::new(false),
             devices: Devices::new(devices),
             observer,

@@ -12,6 +12,9 @@ impl Replica {
         self.draw_generation();
         self.peer_outdated = true;
         self.degrading = Degrading::Recording;
+        if let Some(owner) = &mut self.owner {
+            owner.is_degrading = true;
+        }
         self.store(Then::Alone);
         if self.planted.has(Fault::SkipDegradeRule) {
             self.go_on_alone(now);
@@ -21,6 +24,7 @@ impl Replica {
     pub(super) fn go_on_alone(&mut self, now: Instant) {
         if let Some(owner) = &mut self.owner {
             (owner.alone, owner.is_joining) = (true, false);
+            owner.is_degrading = false;
         }
         self.with_owner(now, |owner, cx| {
             owner.evaluate_all(cx);

@@ -10,9 +10,10 @@ use super::io::{
     CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
 };
 use super::journal::JournalLeft;
+use super::lending::Lending;
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
-use super::planted::Planted;
+use super::planted::{Fault, Planted};
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
@@ -61,6 +62,8 @@ pub struct Replica {
     /// While this node reigns: it is Primary, and its epoch is durable.
     pub(super) owner: Option<Owner>,
     pub(super) receiver: Receiver,
+    /// As replica: what an owner whose device failed wants to read.
+    pub(super) lending: Lending,
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
@@ -130,6 +133,8 @@ pub(super) enum Then {
     /// The copy is on record as Inconsistent: overwrite it.
     Ungate,
     Answer(CommandId),
+    /// The local device failed: acknowledge what the peer has.
+    Through,
     /// Acknowledge as this mode promises.
     Weaken(CommandId, Mode),
 }
@@ -173,7 +178,10 @@ impl Replica {
             lost_cache: false,
             counting: None,
         });
-        let was_owner = record.role == Role::Primary;
+        // A copy that is no good serves nobody: the peer's is to be promoted.
+        let is_unfit = matches!(record.disk, DiskState::Failed | DiskState::Inconsistent);
+        let starts_behind = record.role == Role::Primary && is_unfit;
+        let was_owner = record.role == Role::Primary && !is_unfit;
         let disk = match record.disk {
             // Writes may have been acknowledged since without it.
             DiskState::UpToDate if !was_owner => DiskState::Consistent,
@@ -190,23 +198,24 @@ impl Replica {
             instance,
             policy,
             policy_by_command: false,
-            role: record.role,
+            role: if starts_behind { Role::Secondary } else { record.role },
             disk,
             epoch: record.epoch,
             generation: if believed { record.generation } else { Generation::NONE },
             history: if believed { record.history } else { Vec::new() },
             dirty_since: record.dirty_since.filter(|_| was_owner),
             counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
-            crashed_owner: !record.clean,
+            crashed_owner: !record.clean && !starts_behind,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             resumes: false,
             caretaker: false,
             take_over_due: None,
             stayed: false,
-            peer_outdated: record.peer_outdated,
+            peer_outdated: record.peer_outdated && !starts_behind,
             standing: None,
             owner: None,
             receiver,
+            lending: Lending::default(),
             activity,
             suspects,
             journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
@@ -242,6 +251,10 @@ impl Replica {
         if is_new {
             replica.store(Then::Nothing);
         }
+        if starts_behind {
+            replica.outputs.push_back(Output::Event(Event::StartsBehind));
+            replica.store(Then::Nothing);
+        }
         if was_owner {
             replica.wait_until = Some(now + replica.policy.wait_for_peer);
         }
@@ -262,11 +275,17 @@ impl Replica {
                 true => self.with_owner(now, |owner, cx| owner.read(cx, op, volume, extent)),
                 false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
             },
+            Input::Fetch { op, volume, extent, error } => match self.serving() {
+                true => self.with_owner(now, |owner, cx| owner.fetch(cx, op, volume, extent, error)),
+                false => self.outputs.push_back(Output::Fetched { op, result: Err(BlockError::Fenced) }),
+            },
             Input::LocalDone { io, result } => self.local_done(now, io, result),
             Input::LocalRead { io, result } => match LocalWork::of(io) {
                 (LocalWork::ResyncRead, run, seq) if run == self.run => {
                     self.with_owner(now, |owner, cx| owner.copied(cx, seq, result));
                 }
+                (LocalWork::Lend, run, number) if run == self.run => self.lent(number, result),
+                (LocalWork::Lend, ..) => (),
                 _ => self.receiver.drained(),
             },
             Input::SessionUp { session, peer } => self.session_up(session, peer),
@@ -318,6 +337,9 @@ impl Replica {
         if self.degrading.is_due(now) {
             self.degrading = Degrading::No;
         }
+        if self.owner.as_ref().and_then(Owner::ask_again_at).is_some_and(|due| due <= now) {
+            self.with_owner(now, Owner::ask_the_late_again);
+        }
         self.sweep(now);
         if self.take_over_due.take_if(|due| *due <= now).is_some() {
             self.decide(now);
@@ -330,6 +352,9 @@ impl Replica {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let owner = self.owner.as_ref();
         let stall = match (self.policy.mode, owner) {
+            (_, Some(owner)) if owner.is_through() => {
+                owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
+            }
             (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone && self.degrading == Degrading::No => {
                 owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
             }
@@ -349,6 +374,8 @@ impl Replica {
             owner.and_then(|owner| owner.resync_retry),
             owner.and_then(|owner| owner.rejoins_at).filter(|_| !self.is_peer_lost()),
             owner.and_then(|owner| owner.pace.due()),
+            owner.and_then(Owner::ask_again_at),
+            self.activity.waits_since().map(|since| since + self.policy.max_stall),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
             self.pending.as_ref().map(Pending::wakes_at),
@@ -360,12 +387,15 @@ impl Replica {
 
     /// No write that a failover would undo overlaps the extent: a host may read it without `Input::Read`.
     pub fn may_read_now(&self, volume: VolumeIndex, extent: Extent) -> bool {
-        self.serving() && self.owner.as_ref().is_some_and(|owner| owner.may_read(self.policy, volume, extent))
+        let serves_failed = |owner: &Owner| owner.is_through() && self.planted.has(Fault::ServeFailed);
+        let may_read = |owner: &Owner| owner.may_read(self.policy, volume, extent) || serves_failed(owner);
+        self.serving() && self.owner.as_ref().is_some_and(may_read)
     }
 
     /// Some write is under way for which some read may have to wait; or reads are not served at all.
     pub fn reads_look_closer(&self) -> bool {
         !self.serving()
+            || self.is_through()
             || self.policy.mode != Mode::Async
                 && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
     }
@@ -431,17 +461,17 @@ impl Replica {
         let (work, run, number) = LocalWork::of(io);
         if run != self.run {
             return match work {
-                LocalWork::Flush | LocalWork::Sweep | LocalWork::Promotion => (),
+                LocalWork::Flush | LocalWork::Sweep | LocalWork::Promotion | LocalWork::Lend => (),
                 _ => self.receiver.drained(),
             };
         }
         match work {
             LocalWork::Host => self.with_owner(now, |owner, cx| owner.local_done(cx, number, result)),
             LocalWork::Plain => self.with_owner(now, |owner, cx| owner.flushed_here(cx, number, result)),
-            LocalWork::ResyncRead => (),
+            LocalWork::ResyncRead | LocalWork::Lend => (),
             LocalWork::Apply => self.applied_here(now, number, result),
             LocalWork::Flush => self.flushed_replica(now, result),
-            LocalWork::Sweep => self.swept(result),
+            LocalWork::Sweep => self.swept(now, result),
             LocalWork::Promotion => self.flushed_before_reign(result),
         }
     }
@@ -449,12 +479,14 @@ impl Replica {
     /// What follows from the state of things, whatever led to it.
     fn settle(&mut self, now: Instant) {
         self.apply(now);
+        self.see_through(now);
         self.see_detached(now);
         self.see_caught_up(now);
         self.see_established(now);
         self.see_async_paid();
         self.with_owner(now, |owner, cx| owner.see_away(cx));
         self.see_to_those_who_wait(now);
+        self.see_to_those_who_wait_for_the_map(now);
         self.see_to_pending(now);
     }
 
@@ -462,6 +494,9 @@ impl Replica {
     fn see_to_those_who_wait(&mut self, now: Instant) {
         let is_lost = self.is_peer_lost();
         let Some(owner) = &mut self.owner else { return };
+        if owner.is_through() {
+            return self.see_to_those_served_through(now);
+        }
         if owner.alone || self.degrading != Degrading::No {
             return;
         }
@@ -495,7 +530,8 @@ impl Replica {
     }
 
     fn is_peer_lost(&self) -> bool {
-        !self.meeting.is_up() || self.paused || self.meeting.is_refused()
+        let takes_nothing = self.meeting.peer_disk == Some(DiskState::Failed);
+        !self.meeting.is_up() || self.paused || self.meeting.is_refused() || takes_nothing
     }
 
     /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.
@@ -520,7 +556,7 @@ impl Replica {
         let is_recorded = self.dirty_since == Some(self.generation) && !self.peer_outdated;
         let first = !is_recorded || owner.is_joining;
         // It said so of itself before it had what was under way.
-        let is_shown = matches!(self.meeting.peer_disk, Some(DiskState::UpToDate | DiskState::Failed));
+        let is_shown = self.meeting.peer_disk == Some(DiskState::UpToDate);
         if !first && owner.resync.is_none() && is_shown {
             return;
         }

@@ -17,6 +17,7 @@ mod dirty;
 pub mod io;
 pub mod journal;
 mod lag;
+mod lending;
 mod machine;
 mod meeting;
 mod owner;
@@ -28,6 +29,7 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+mod through;
 mod waits;
 pub mod what_if;
 

@@ -121,6 +121,10 @@ impl Replica {
             Command::Pause | Command::Resume if self.role == Role::Secondary => {
                 self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));
             }
+            Command::Pause if self.is_through() => {
+                let why = "its own device failed, and hosts are served through the peer";
+                self.refuse(id, Refusal::Other(why.into()));
+            }
             Command::Pause => {
                 self.paused = true;
                 if let Some(owner) = &mut self.owner {
@@ -133,6 +137,7 @@ impl Replica {
                 self.decide(now);
                 self.answer(id, Ok(Vec::new()));
             }
+            Command::Reattach => self.reattach(id),
             Command::Shutdown => self.end(now, id),
         }
     }
@@ -151,7 +156,7 @@ impl Replica {
         self.outputs.push_back(Output::Answer { id, result: result.map(|remarks| Done { remarks }) });
     }
 
-    fn refuse(&mut self, id: CommandId, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, id: CommandId, refusal: Refusal) {
         self.answer(id, Err(refusal));
     }
 
@@ -181,6 +186,8 @@ impl Replica {
             Err(Refusal::PeerIsPrimary(_)) if dead_at.is_some() => (),
             Err(refusal) => return self.refuse(id, refusal),
         }
+        // What came before its device failed is applied as well as may be.
+        self.receiver.gated &= self.disk != DiskState::Failed;
         let mut remarks = Vec::new();
         if matches!(self.disk, DiskState::Inconsistent | DiskState::Outdated | DiskState::Failed) {
             remarks.push(format!(
@@ -424,6 +431,11 @@ impl Replica {
         (self.everything_due, self.counting) = (None, None);
         self.peer_outdated = false;
         self.paused = false;
+        self.lending.forget();
+        if self.disk == DiskState::Failed {
+            // Nothing on it is believed; the peer has what hosts were told was done.
+            self.forget_generation();
+        }
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
         self.show();
     }
@@ -473,9 +485,14 @@ impl Replica {
 
     /// The operator's way out of a split brain: this copy is the one that is overwritten.
     fn give_way(&mut self) {
+        self.forget_generation();
+        self.set_disk(DiskState::Outdated);
+    }
+
+    /// From now on any other copy is the newer one.
+    pub(super) fn forget_generation(&mut self) {
         self.generation = Generation::NONE;
         self.history.clear();
-        self.set_disk(DiskState::Outdated);
     }
 
     fn end(&mut self, now: Instant, id: CommandId) {
@@ -626,7 +643,7 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::Ungate | Then::Greet), Err(StoreFailed)) => self.owed_to_record.push(then),
+            (then @ (Then::Renew | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => self.owed_to_record.push(then),
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {
@@ -653,7 +670,11 @@ impl Replica {
             }
             (Then::Together, result) => self.together(now, result),
             (Then::Greet, Ok(())) => self.greet_again(now),
-            (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
+            (Then::Alone, Err(StoreFailed)) => {
+                self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER);
+                self.owner.iter_mut().for_each(|owner| owner.is_degrading = false);
+            }
+            (Then::Through, Ok(())) => self.through_recorded(now),
             (Then::Weaken(id, mode), Ok(())) => {
                 self.weaken(now, mode);
                 self.answer(id, Ok(Vec::new()));

@@ -54,6 +54,7 @@ impl World {
             Trouble::ChangePolicy => self.change_policy(owner),
             Trouble::Pause => self.pause(owner),
             Trouble::Rest => self.rest(),
+            Trouble::BreakDisk => self.break_disk(owner, replica),
         }
     }
 
@@ -211,6 +212,13 @@ impl World {
         self.command(node, Command::Pause);
         let length = self.rng.skewed(1000, 3_000_000);
         self.after(length, Event::Command { node, command: Command::Resume });
+    }
+
+    /// Of the owner mostly: a few actions fail, or all from now on.
+    fn break_disk(&mut self, owner: Option<usize>, replica: Option<usize>) {
+        let node = if self.rng.permille(700) { owner } else { replica };
+        let actions = self.rng.pick(&[1, 1, 3, u32::MAX]);
+        node.into_iter().for_each(|node| self.nodes[node].disk.broken = actions);
     }
 
     fn rest(&mut self) {
