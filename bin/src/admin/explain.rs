@@ -32,6 +32,10 @@ impl View<'_> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
         match (status.role, status.standing, status.held_back) {
+            (Role::Primary, Standing::Active, _) if self.is_through() => format!(
+                "{here} is Primary of {name} (epoch {}), and serves it through {peer}, whose copy is the only good one.",
+                status.epoch
+            ),
             (Role::Primary, Standing::Active, _) => {
                 format!("{here} is Primary of {name} and serves it (epoch {}).", status.epoch)
             }
@@ -59,7 +63,7 @@ impl View<'_> {
             DiskState::Consistent => "it is whole, of some moment; whether writes were acknowledged since is not known",
             DiskState::Outdated => "it is whole, of some moment of the past, and lacks writes acknowledged since",
             DiskState::Inconsistent => "a resync into it has not ended, so that it is of no moment at all",
-            DiskState::Failed => "its device failed; see the log",
+            DiskState::Failed => "its device failed (see the log), and nothing on it is believed",
         };
         format!("The copy of {} is {:?}: {meaning}.", self.here, status.disk)
     }
@@ -130,6 +134,13 @@ impl View<'_> {
         let GroupReport { peer, status, .. } = self.group;
         if (status.role, status.standing) != (Role::Primary, Standing::Active) {
             return None;
+        }
+        if self.is_through() {
+            return Some(format!(
+                "Its device failed: a write is done when it is done on {peer}, whatever the mode. While {peer} is away each waits \
+                 for max_stall, {}, as reads do, and is then answered BUSY.",
+                milliseconds(status.max_stall_ms)
+            ));
         }
         let carries = matches!(status.link, LinkState::Established | LinkState::Replaying | LinkState::Resyncing);
         Some(match (status.mode, carries, status.on_link_loss) {
@@ -221,9 +232,44 @@ impl View<'_> {
         status.peer_role == Some(Role::Primary) && status.peer_disk.is_none()
     }
 
+    /// Its own device failed, and hosts are served all the same.
+    fn is_through(&self) -> bool {
+        let status = &self.group.status;
+        (status.role, status.disk) == (Role::Primary, DiskState::Failed)
+    }
+
+    /// Of a device that failed.
+    fn when_failed(&self) -> Option<String> {
+        let GroupReport { name, peer, status, .. } = self.group;
+        let here = self.here;
+        match (status.disk, status.peer_disk) {
+            (DiskState::Failed, _) if status.role == Role::Primary => Some(format!(
+                "Change places: lunmirrorctl demote {name} here, lunmirrorctl promote {name} on {peer}. Then mend the device of \
+                 {here}, and have it copied anew: lunmirrorctl reattach {name}, or start this node again where another device takes \
+                 its place."
+            )),
+            (DiskState::Failed, Some(DiskState::UpToDate | DiskState::Consistent))
+                if status.peer_role == Some(Role::Secondary) =>
+            {
+                Some(format!("Hosts are served by nobody: on {peer}, lunmirrorctl promote {name}."))
+            }
+            (DiskState::Failed, _) => Some(format!(
+                "Mend the device of {here} (or make room), and have it copied anew: lunmirrorctl reattach {name}, or start this \
+                 node again where another device takes its place."
+            )),
+            (_, Some(DiskState::Failed)) => Some(format!(
+                "Mend the device of {peer} (or make room), and have it copied anew, there: lunmirrorctl reattach {name}."
+            )),
+            _ => None,
+        }
+    }
+
     fn what_to_do(&self) -> Option<String> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
+        if let Some(text) = self.when_failed() {
+            return Some(text);
+        }
         match (status.link, status.role) {
             (LinkState::Down, _) if status.held_back.is_some() => Some(self.when_held_back()),
             (LinkState::Down, Role::Secondary) if self.is_heard_as_primary() => Some(format!(

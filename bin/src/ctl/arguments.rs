@@ -140,6 +140,9 @@ pub enum Order {
 
     /// Go on after a pause
     Resume(Named),
+
+    /// The device that failed works again: copy every block from the peer
+    Reattach(Named),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -226,6 +229,7 @@ impl Order {
             Order::MaxStall { .. } => "max-stall",
             Order::Pause(_) => "pause",
             Order::Resume(_) => "resume",
+            Order::Reattach(_) => "reattach",
         }
     }
 
@@ -239,6 +243,7 @@ impl Order {
             Order::MaxStall { named, time } => (&named.name, Command::MaxStall(*time)),
             Order::Pause(named) => (&named.name, Command::Pause),
             Order::Resume(named) => (&named.name, Command::Resume),
+            Order::Reattach(named) => (&named.name, Command::Reattach),
         }
     }
 }
@@ -309,6 +314,7 @@ mod tests {
             ("max-stall db 2s", Command::MaxStall(Duration::from_secs(2))),
             ("pause db", Command::Pause),
             ("resume db --json", Command::Resume),
+            ("reattach db", Command::Reattach),
         ] {
             let arguments = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             let Action::Order(order) = arguments.action else { panic!("{line} is an order") };

@@ -11,8 +11,8 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
-use super::core::{Batch, Core, Notice, Rare};
 use super::api::reads;
+use super::core::{Batch, Core, Notice, Rare};
 use super::{Group, PeerSession, events, zeroes};
 use crate::block::{BlockError, Eventually};
 use crate::extent::Extent;

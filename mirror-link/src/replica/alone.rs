@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::io::StoreFailed;
-use super::machine::{Degrading, Replica, Then};
+use super::machine::{Degrading, RECORD_PATIENCE, Replica, Then};
 use super::planted::Fault;
+use crate::config::Mode;
 
 impl Replica {
     /// Stop acknowledging → record that the peer is outdated → acknowledge on.
@@ -18,6 +19,23 @@ impl Replica {
         self.store(Then::Alone);
         if self.planted.has(Fault::SkipDegradeRule) {
             self.go_on_alone(now);
+        }
+    }
+
+    /// Hosts would have their answers were it on record that the peer is outdated; it is tried again, and they come again.
+    pub(super) fn see_to_those_who_wait_for_the_record(&mut self, now: Instant) {
+        let patience = self.policy.max_stall * RECORD_PATIENCE;
+        let Some(owner) = &mut self.owner else { return };
+        let is_late = |since: Option<Instant>| since.is_some_and(|since| since + patience <= now);
+        if self.policy.mode != Mode::Async
+            && is_late(owner.waits_since_earliest())
+            && is_late(owner.waits_since())
+            && let Some(before) = now.checked_sub(patience)
+        {
+            self.with_owner(now, |owner, cx| {
+                owner.stall(cx, before);
+                owner.waits_since();
+            });
         }
     }
 

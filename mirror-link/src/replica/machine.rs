@@ -355,8 +355,9 @@ impl Replica {
             (_, Some(owner)) if owner.is_through() => {
                 owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
             }
-            (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone && self.degrading == Degrading::No => {
-                owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
+            (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone => {
+                let for_what = if self.degrading == Degrading::No { 1 } else { RECORD_PATIENCE };
+                owner.waits_since_earliest().map(|since| since + self.policy.max_stall * for_what)
             }
             _ => None,
         };
@@ -497,8 +498,11 @@ impl Replica {
         if owner.is_through() {
             return self.see_to_those_served_through(now);
         }
-        if owner.alone || self.degrading != Degrading::No {
+        if owner.alone {
             return;
+        }
+        if self.degrading != Degrading::No {
+            return self.see_to_those_who_wait_for_the_record(now);
         }
         if self.policy.mode == Mode::Async {
             // It does not wait, but the peer is outdated from its first write on, and that is to be known.
@@ -703,5 +707,7 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Until hosts are told BUSY that wait for a record, in `max_stall`s: they may have waited one for the peer.
+pub(super) const RECORD_PATIENCE: u32 = 2;
 /// After a record that could not be written.
 pub(super) const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -29,6 +29,8 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod through;
 mod waits;
 pub mod what_if;

@@ -643,7 +643,9 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => self.owed_to_record.push(then),
+            (then @ (Then::Renew | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => {
+                self.owed_to_record.push(then)
+            }
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {

@@ -192,7 +192,10 @@ impl Owner {
         let expected = self.fetches[at].bytes;
         let result = match done.lent {
             Lent::Data(data) if data.len() != expected => {
-                return Err(misbehaved(&format!("{expected} bytes, as were asked for"), format!("{} bytes", data.len())));
+                return Err(misbehaved(
+                    &format!("{expected} bytes, as were asked for"),
+                    format!("{} bytes", data.len()),
+                ));
             }
             Lent::Data(data) => Ok(Found::Data(data)),
             Lent::Zeroes => Ok(Found::Zeroes),

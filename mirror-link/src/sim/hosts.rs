@@ -167,7 +167,8 @@ impl World {
 
     /// The device failed, or is known to have.
     pub(super) fn host_fetches(&mut self, node: usize, op: HostOp) {
-        let Some(Open { request: Request::Read { at, is_fetched, .. }, .. }) = self.process(node).open.get_mut(&op) else {
+        let Some(Open { request: Request::Read { at, is_fetched, .. }, .. }) = self.process(node).open.get_mut(&op)
+        else {
             return;
         };
         *is_fetched = true;

@@ -208,8 +208,14 @@ impl Scenario {
             self.trouble_every = Delay { low: 20_000, high: 500_000 };
             self.length = 4_000_000;
         }
+        // The pair is one most of the time.
+        self.reconnect.high = 20_000;
+        self.line.high = self.line.high.min(10_000);
         for _ in 0..=self.troubles.len() / 2 {
             self.troubles.push(Trouble::BreakDisk);
+        }
+        if dice.coin() {
+            self.store = Delay { low: 20_000, high: 100_000 };
         }
         for habits in &mut self.hosts {
             habits.reads = 400;

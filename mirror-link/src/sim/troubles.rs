@@ -8,6 +8,7 @@ use super::world::{Event, Phase, World};
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::Slot;
 use crate::replica::io::Command;
+use crate::replica::status::LinkState;
 use crate::wire::message::Role;
 
 impl World {
@@ -217,8 +218,17 @@ impl World {
     /// Of the owner mostly: a few actions fail, or all from now on.
     fn break_disk(&mut self, owner: Option<usize>, replica: Option<usize>) {
         let node = if self.rng.permille(700) { owner } else { replica };
+        let is_one = owner.and_then(|owner| self.nodes[owner].status()).map(|status| status.link);
+        if is_one != Some(LinkState::Established) && self.rng.permille(800) {
+            return;
+        }
         let actions = self.rng.pick(&[1, 1, 3, u32::MAX]);
         node.into_iter().for_each(|node| self.nodes[node].disk.broken = actions);
+        if node == owner && self.rng.coin() {
+            // Before that is on record, as often as not.
+            let gone = self.rng.between(2_000, self.scenario.store.low + self.scenario.store.high);
+            self.after(gone, Event::Follows(Trouble::RestartOwner));
+        }
     }
 
     fn rest(&mut self) {

@@ -402,6 +402,9 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         credit: Credit::default(),
         failed: [first].into_iter().collect(),
     };
+    let range = Range { lba: Lba(0), blocks: BlockCount(1) };
+    let read = Read { epoch, id: 1, after: seq, volume: VolumeIndex(0), range };
+    let done = ReadDone { epoch, id: 1, lent: Lent::Zeroes };
     let ack = of_group(Message::Ack(Box::new(ack)));
     let cases = [
         (op(Op::Flush), "FLUSH", 0, EPOCH),
@@ -411,6 +414,9 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         (of_group(Message::Begin(begin)), "BEGIN", 0, EPOCH),
         (of_group(Message::Begin(begin)), "BEGIN", 8, NUMBER),
         (of_group(Message::Position(Position::default())), "POSITION", 0, EPOCH),
+        (of_group(Message::Read(read)), "READ", 0, EPOCH),
+        (of_group(Message::Read(read)), "READ", 16, NUMBER),
+        (of_group(Message::ReadDone(done)), "READ_DONE", 0, EPOCH),
         (ack.clone(), "ACK", 0, EPOCH),
         (ack.clone(), "ACK", 16, NUMBER),
         (ack.clone(), "ACK", 24, NUMBER),

@@ -7,8 +7,8 @@ use mirror_link::group::Group;
 use mirror_link::ids::VolumeIndex;
 
 use crate::block::{
-    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
-    Payload,
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
+    Extent, Io, Payload,
 };
 
 /// See the module. Its size stays: both nodes have agreed on it (`resize` answers `Fixed`, the trait's default).
@@ -133,6 +133,10 @@ impl BlockDevice for MirroredVolume {
 
     /// As it is here: the peer's store may have its own granularity.
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
+        if self.group.reads_at_peer() {
+            // What the device that failed says of them is of no more use.
+            return Eventually::Now(Ok(vec![AllocationRun { blocks: extent.blocks(), mapped: true }]));
+        }
         self.local.allocation(extent, runs_max)
     }
 
@@ -141,6 +145,8 @@ impl BlockDevice for MirroredVolume {
     }
 
     fn prefetch(&self, extent: Extent) {
-        self.local.prefetch(extent);
+        if !self.group.reads_at_peer() {
+            self.local.prefetch(extent);
+        }
     }
 }

@@ -30,7 +30,9 @@ impl World {
             !is_ours && stamp != reign.base[at.volume][block]
         });
         let text = match (lacks, foreign) {
-            (Some((write, block)), _) => format!("v{}:{block} shows {}, not write {}", at.volume, shown(block), write.stamp),
+            (Some((write, block)), _) => {
+                format!("v{}:{block} shows {}, not write {}", at.volume, shown(block), write.stamp)
+            }
             (None, Some(block)) => format!("v{}:{block} shows {}, which is of another reign", at.volume, shown(block)),
             (None, None) => return,
         };

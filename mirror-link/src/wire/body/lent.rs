@@ -115,14 +115,27 @@ mod tests {
 
     #[test]
     fn a_question() {
-        golden(&of_group(Message::Read(asked())), "");
+        golden(
+            &of_group(Message::Read(asked())),
+            "4c554e4d 01140000 11223344 55667788 0003 0000 00000030 00000000 00000000 b2b8fa13 00000000 2ff4e6c6
+             00000000 00000002 00000000 00000007 00000000 00001234 0003 000000000000 00000000 00000010
+             00000000 00000008",
+        );
     }
 
     #[test]
     fn answers() {
         let done = |lent| of_group(Message::ReadDone(ReadDone { epoch: OwnerEpoch(2), id: 7, lent }));
-        golden(&done(Lent::Zeroes), "");
-        golden(&done(Lent::Data(bytes::Bytes::from_static(&[0xab; 4]).into())), "");
+        golden(
+            &done(Lent::Zeroes),
+            "4c554e4d 01150000 11223344 55667788 0003 0000 00000018 00000000 00000000 6e2a6004 00000000 17b8f7b0
+             00000000 00000002 00000000 00000007 02000000 00000000",
+        );
+        golden(
+            &done(Lent::Data(bytes::Bytes::from_static(&[0xab; 4]).into())),
+            "4c554e4d 01150000 11223344 55667788 0003 0000 00000018 00000004 00000004 b56ee76d f7e1620a b79519d6
+             00000000 00000002 00000000 00000007 01000000 00000000 abababab",
+        );
     }
 
     #[test]

@@ -79,9 +79,7 @@ fn parse_message(header: &Header, body: &[u8]) -> Result<Message, field::BodyFau
         Kind::ACK => field::whole(ack::parse, body).map(|ack| Message::Ack(Box::new(ack))),
         Kind::POSITION => field::whole(position::parse, body).map(Message::Position),
         Kind::READ => field::whole(lent::read, body).map(Message::Read),
-        Kind::READ_DONE => {
-            field::whole(|input| lent::done(header.content_length, input), body).map(Message::ReadDone)
-        }
+        Kind::READ_DONE => field::whole(|input| lent::done(header.content_length, input), body).map(Message::ReadDone),
         kind => field::whole(|input| op::parse(kind, header.content_length, input), body).map(Message::Op),
     }
 }
