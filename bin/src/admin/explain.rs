@@ -81,6 +81,9 @@ impl View<'_> {
         let owner = status.role == Role::Primary;
         match status.link {
             LinkState::Down => format!("There is no session with {peer}."),
+            LinkState::Meeting if status.disk == DiskState::Failed || status.peer_disk == Some(DiskState::Failed) => {
+                "Nothing is sent to a device that failed.".to_owned()
+            }
             LinkState::Meeting => format!("A session with {peer} begins: the two compare what they have."),
             LinkState::Replaying if owner => format!("What was queued is on its way to {peer}, in order."),
             LinkState::Replaying => format!("What was queued at {peer} is on its way here, in order."),
@@ -468,6 +471,41 @@ without it."
         let queues = text(Mode::Async, OnLinkLoss::Hold);
         let queue = "Until it keeps up, writes queue here: in memory, then on disk, then as blocks to resync.";
         assert!(queues.ends_with(queue), "{queues}");
+    }
+
+    #[test]
+    fn with_a_device_that_failed() {
+        let here = GroupStatus { disk: DiskState::Failed, ..testing::group().status };
+        assert_explained(
+            here.clone(),
+            &testing::peer(),
+            "\
+a is Primary of db (epoch 3), and serves it through b, whose copy is the only good one.
+The copy of a is Failed: its device failed (see the log), and nothing on it is believed.
+b is Secondary and its copy UpToDate.
+Every write goes to b as it comes.
+Its device failed: a write is done when it is done on b, whatever the mode. While b is away each waits for max_stall, 5s, as reads \
+do, and is then answered BUSY.
+Change places: lunmirrorctl demote db here, lunmirrorctl promote db on b. Then mend the device of a, and have it copied anew: \
+lunmirrorctl reattach db, or start this node again where another device takes its place.",
+        );
+        let given_way = GroupStatus {
+            role: Role::Secondary,
+            standing: Standing::Standby,
+            link: LinkState::Meeting,
+            peer_disk: Some(DiskState::Consistent),
+            ..here.clone()
+        };
+        let view = |status: GroupStatus| {
+            let group = GroupReport { status, ..testing::group() };
+            explain("a", &group, Some(&testing::peer())).pop()
+        };
+        let text = "Hosts are served by nobody: on b, lunmirrorctl promote db.";
+        assert_eq!(view(given_way).as_deref(), Some(text));
+        let theirs =
+            GroupStatus { link: LinkState::Meeting, peer_disk: Some(DiskState::Failed), ..testing::group().status };
+        let text = "Mend the device of b (or make room), and have it copied anew, there: lunmirrorctl reattach db.";
+        assert_eq!(view(theirs).as_deref(), Some(text));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
-    GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState, Verdict,
+    DiskState, GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState, Verdict,
     VolumeStatus,
 };
 use target_core::mirror::QueueStatus;
