@@ -19,7 +19,7 @@ use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
 use super::what_if::{self, WhatIf};
 use crate::block::BlockError;
-use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
+use crate::config::{GroupConfig, Mode, Policy};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, VolumeIndex};
 use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
@@ -489,53 +489,6 @@ impl Replica {
         self.see_to_those_who_wait(now);
         self.see_to_those_who_wait_for_the_map(now);
         self.see_to_pending(now);
-    }
-
-    /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
-    fn see_to_those_who_wait(&mut self, now: Instant) {
-        let is_lost = self.is_peer_lost();
-        let Some(owner) = &mut self.owner else { return };
-        if owner.is_through() {
-            return self.see_to_those_served_through(now);
-        }
-        if owner.alone {
-            return;
-        }
-        if self.degrading != Degrading::No {
-            return self.see_to_those_who_wait_for_the_record(now);
-        }
-        if self.policy.mode == Mode::Async {
-            // It does not wait, but the peer is outdated from its first write on, and that is to be known.
-            if is_lost && owner.lag_bytes() > 0 && !self.peer_outdated {
-                self.degrade(now);
-            }
-            return;
-        }
-        let max_stall = self.policy.max_stall;
-        let is_late = |since: Option<Instant>| since.is_some_and(|since| since + max_stall <= now);
-        let in_vain = owner.waits_in_vain();
-        if !is_lost && !in_vain && !is_late(owner.waits_since_earliest()) {
-            return;
-        }
-        let waits_since = owner.waits_since();
-        let stalled = is_late(waits_since);
-        match self.policy.on_link_loss {
-            OnLinkLoss::Degrade if waits_since.is_some() && (is_lost || stalled || in_vain) => self.degrade(now),
-            OnLinkLoss::Hold if waits_since.is_some() && (is_lost || stalled) => {
-                if !std::mem::replace(&mut self.told_held, true) {
-                    self.outputs.push_back(Output::Event(Event::Held));
-                }
-                if stalled && let Some(before) = now.checked_sub(self.policy.max_stall) {
-                    self.with_owner(now, |owner, cx| owner.stall(cx, before));
-                }
-            }
-            _ => (),
-        }
-    }
-
-    fn is_peer_lost(&self) -> bool {
-        let takes_nothing = self.meeting.peer_disk == Some(DiskState::Failed);
-        !self.meeting.is_up() || self.paused || self.meeting.is_refused() || takes_nothing
     }
 
     /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.

@@ -12,6 +12,7 @@
 mod activity;
 mod alone;
 mod applying;
+mod caretaker;
 mod claim;
 mod dirty;
 pub mod io;

@@ -33,7 +33,7 @@ pub(super) struct Pending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     /// Received writes are being applied; and a peer that was Primary when last heard may be heard again.
     Promoting {
         force: bool,
@@ -52,7 +52,7 @@ enum What {
 
 /// What was applied as a replica is on the medium before the first write of a reign: its map speaks of its own writes only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flush {
+pub(super) enum Flush {
     Due,
     UnderWay,
     Done,
@@ -70,7 +70,7 @@ pub(super) struct Former {
 }
 
 impl Pending {
-    fn new(id: Option<CommandId>, what: What, deadline: Instant) -> Pending {
+    pub(super) fn new(id: Option<CommandId>, what: What, deadline: Instant) -> Pending {
         Pending { id, what, remarks: Vec::new(), deadline, look_at: None }
     }
 
@@ -245,37 +245,6 @@ impl Replica {
         self.peer_outdated = !alike;
         self.set_disk(DiskState::UpToDate);
         self.ascend(now);
-    }
-
-    /// The owner came back without its cache, and gave way: what it may lack of what was acknowledged is here.
-    pub(super) fn take_over(&mut self, now: Instant) {
-        self.caretaker = true;
-        self.outputs.push_back(Output::Event(Event::TakesOver));
-        self.promote_by_itself(now);
-    }
-
-    /// The peer has what it lacked. Hosts that know one path only still wait for it.
-    pub(super) fn hand_back(&mut self, now: Instant) {
-        let is_awaited = self.meeting.theirs().is_some_and(|theirs| theirs.resumes);
-        if self.caretaker && is_awaited && self.pending.is_none() && self.owner.is_some() {
-            self.caretaker = false;
-            self.outputs.push_back(Output::Event(Event::HandsBack));
-            let deadline = now + self.policy.max_stall.max(PATIENCE);
-            self.pending = Some(Pending::new(None, What::Demoting { force: false }, deadline));
-            self.show();
-        }
-    }
-
-    /// It is whole again, and the peer has given the hosts back.
-    pub(super) fn resume(&mut self, now: Instant) {
-        if self.pending.is_none() && std::mem::take(&mut self.resumes) {
-            self.promote_by_itself(now);
-        }
-    }
-
-    fn promote_by_itself(&mut self, now: Instant) {
-        let what = What::Promoting { force: false, since: now, flush: Flush::Due };
-        self.pending = Some(Pending::new(None, what, now + PROMOTION_PATIENCE));
     }
 
     /// Become owner under a new epoch, once that is on record.
@@ -704,8 +673,8 @@ pub(super) fn process_ends() -> Refusal {
 }
 
 /// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A promotion, the flush before it and all.
-const PROMOTION_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PROMOTION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the end of the process waits for the peer.
 const ENDING_PATIENCE: Duration = Duration::from_secs(3);

@@ -38,6 +38,7 @@ impl Alone {
                 on_link_loss: OnLinkLoss::Degrade,
                 max_stall: STALL,
                 wait_for_peer: Duration::from_secs(60),
+                host_latency: None,
             },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 },
