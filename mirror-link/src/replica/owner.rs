@@ -334,7 +334,8 @@ impl Owner {
             if !self.has_room_beside_answered(cost) {
                 return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
             }
-        } else if self.journals && !self.is_through() && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost) {
+        } else if self.journals && !self.is_through() && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost)
+        {
             place = Place::Spilling;
         } else if is_full && !self.detached {
             let waits_for_peer = cx.policy.mode != Mode::Async && !self.alone;
