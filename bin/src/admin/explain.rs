@@ -484,7 +484,7 @@ a is Primary of db (epoch 3), and serves it through b, whose copy is the only go
 The copy of a is Failed: its device failed (see the log), and nothing on it is believed.
 b is Secondary and its copy UpToDate.
 Every write goes to b as it comes.
-Its device failed: a write is done when it is done on b, whatever the mode. While b is away each waits for max_stall, 5s, as reads \
+Its device failed: a write is done when it is done on b, whatever the mode. While b is away each waits for max_stall, 5 s, as reads \
 do, and is then answered BUSY.
 Change places: lunmirrorctl demote db here, lunmirrorctl promote db on b. Then mend the device of a, and have it copied anew: \
 lunmirrorctl reattach db, or start this node again where another device takes its place.",

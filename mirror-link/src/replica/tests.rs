@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Replica;
 use super::io::{Command, CommandId, HostChange, HostOp, Input, MapWrite, Output, StoreFailed};
 use crate::block::{BlockError, Durability};
-use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{GroupConfig, MapBounds, Mode, OnJournalFull, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::{BlockCount, BlockLength, Extent, Lba};
 use crate::ids::{Instance, VolumeIndex};
 use crate::wire::message::Role;
@@ -39,6 +39,7 @@ impl Alone {
                 max_stall: STALL,
                 wait_for_peer: Duration::from_secs(60),
                 host_latency: None,
+                on_journal_full: OnJournalFull::Detach,
             },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 },
