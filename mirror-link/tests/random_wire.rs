@@ -55,7 +55,7 @@ impl Random {
 }
 
 fn frame(random: &mut Random) -> Frame {
-    let message = match random.below(12) {
+    let message = match random.below(14) {
         0 => return Frame::Ping(random.next()),
         1 => return Frame::Pong(random.next()),
         2 => return Frame::Bye(ByeReason::Removed),
@@ -66,6 +66,16 @@ fn frame(random: &mut Random) -> Frame {
         }
         5 => Message::Position(Position { acknowledged: random.seq(), ..Position::default() }),
         6 => Message::Ack(Box::new(ack(random))),
+        7 => {
+            let range = Range { lba: Lba(random.next()), blocks: BlockCount(random.next()) };
+            let (epoch, after, volume) = (random.epoch(), random.seq(), VolumeIndex(3));
+            Message::Read(Read { epoch, id: random.next(), after, volume, range })
+        }
+        8 => {
+            let data = bytes::Bytes::from(vec![random.byte(); 1 + random.below(9000)]);
+            let lent = [Lent::Data(data.into()), Lent::Zeroes, Lent::Failed][random.below(3)].clone();
+            Message::ReadDone(ReadDone { epoch: random.epoch(), id: random.next(), lent })
+        }
         _ => Message::Op(OpFrame {
             epoch: random.epoch(),
             seq: random.seq(),

@@ -13,10 +13,13 @@ answered by a line on standard output:
     on              mounted, with what is safe
     cut lose|SEED   unmounted; what is not safe is lost, or some of it
     lie | honest    from now on syncs are answered and not done; or done again
+    fail ERROR NAME from now on whatever is asked of files of that name (as of a shell: disk*) fails, but for looking at them
+    mend            nothing fails any more
 """
 
 import ctypes
 import errno
+import fnmatch
 import os
 import pathlib
 import random
@@ -156,6 +159,8 @@ class Volatile:
         self.backing, self.mountpoint = pathlib.Path(backing), str(mountpoint)
         self.nodes = {ROOT: Node(ROOT, stat.S_IFDIR | 0o755, self.backing)}
         self.channel, self.is_honest, self.syncs = None, True, 0
+        # What fails: an error, and of files of what name.
+        self.error, self.failing = 0, None
 
     # Orders.
 
@@ -183,6 +188,26 @@ class Volatile:
     def honest(self):
         self.is_honest = True
         return "honest"
+
+    def fail(self, error, name):
+        self.error, self.failing = getattr(errno, error), name
+        return "fails"
+
+    def mend(self):
+        self.failing = None
+        return "mended"
+
+    def _may(self, opcode, number, body):
+        """Raises where that is to fail."""
+        what = HANDLERS.get(opcode)
+        if not self.failing or what not in FAILING:
+            return
+        if what in ("create", "rename"):
+            names = [text(body[16:])] if what == "create" else (bytes(body[8:]).split(b"\0") + [b""])[:2]
+        else:
+            names = [name for node in self.nodes.values() if node.is_folder for name, file in node.names.items() if file == number]
+        if any(fnmatch.fnmatch(name.decode(), self.failing) for name in names):
+            raise OSError(self.error, "")
 
     def run(self):
         while True:
@@ -220,6 +245,7 @@ class Volatile:
         try:
             if name is None:
                 raise OSError(errno.ENOSYS, "")
+            self._may(opcode, number, body)
             answer, status = getattr(self, f"do_{name}")(self.nodes.get(number), body) or b"", 0
         except OSError as error:
             answer, status = b"", -(error.errno or errno.EIO)
@@ -414,6 +440,8 @@ HANDLERS = {
     27: "opendir", 28: "readdir", 29: "releasedir", 30: "fsyncdir", 34: "access", 35: "create", 36: "interrupt", 42: "batch_forget",
     43: "fallocate", 45: "rename2", 46: "lseek",
 }
+# What a device that fails, or is full, can't do.
+FAILING = ("read", "write", "fsync", "fallocate", "create", "rename")
 SILENT = ("forget", "interrupt", "batch_forget")
 
 

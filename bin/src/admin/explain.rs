@@ -32,6 +32,10 @@ impl View<'_> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
         match (status.role, status.standing, status.held_back) {
+            (Role::Primary, Standing::Active, _) if self.is_through() => format!(
+                "{here} is Primary of {name} (epoch {}), and serves it through {peer}, whose copy is the only good one.",
+                status.epoch
+            ),
             (Role::Primary, Standing::Active, _) => {
                 format!("{here} is Primary of {name} and serves it (epoch {}).", status.epoch)
             }
@@ -59,7 +63,7 @@ impl View<'_> {
             DiskState::Consistent => "it is whole, of some moment; whether writes were acknowledged since is not known",
             DiskState::Outdated => "it is whole, of some moment of the past, and lacks writes acknowledged since",
             DiskState::Inconsistent => "a resync into it has not ended, so that it is of no moment at all",
-            DiskState::Failed => "its device failed; see the log",
+            DiskState::Failed => "its device failed (see the log), and nothing on it is believed",
         };
         format!("The copy of {} is {:?}: {meaning}.", self.here, status.disk)
     }
@@ -77,6 +81,9 @@ impl View<'_> {
         let owner = status.role == Role::Primary;
         match status.link {
             LinkState::Down => format!("There is no session with {peer}."),
+            LinkState::Meeting if status.disk == DiskState::Failed || status.peer_disk == Some(DiskState::Failed) => {
+                "Nothing is sent to a device that failed.".to_owned()
+            }
             LinkState::Meeting => format!("A session with {peer} begins: the two compare what they have."),
             LinkState::Replaying if owner => format!("What was queued is on its way to {peer}, in order."),
             LinkState::Replaying => format!("What was queued at {peer} is on its way here, in order."),
@@ -130,6 +137,13 @@ impl View<'_> {
         let GroupReport { peer, status, .. } = self.group;
         if (status.role, status.standing) != (Role::Primary, Standing::Active) {
             return None;
+        }
+        if self.is_through() {
+            return Some(format!(
+                "Its device failed: a write is done when it is done on {peer}, whatever the mode. While {peer} is away each waits \
+                 for max_stall, {}, as reads do, and is then answered BUSY.",
+                milliseconds(status.max_stall_ms)
+            ));
         }
         let carries = matches!(status.link, LinkState::Established | LinkState::Replaying | LinkState::Resyncing);
         Some(match (status.mode, carries, status.on_link_loss) {
@@ -221,9 +235,44 @@ impl View<'_> {
         status.peer_role == Some(Role::Primary) && status.peer_disk.is_none()
     }
 
+    /// Its own device failed, and hosts are served all the same.
+    fn is_through(&self) -> bool {
+        let status = &self.group.status;
+        (status.role, status.disk) == (Role::Primary, DiskState::Failed)
+    }
+
+    /// Of a device that failed.
+    fn when_failed(&self) -> Option<String> {
+        let GroupReport { name, peer, status, .. } = self.group;
+        let here = self.here;
+        match (status.disk, status.peer_disk) {
+            (DiskState::Failed, _) if status.role == Role::Primary => Some(format!(
+                "Change places: lunmirrorctl demote {name} here, lunmirrorctl promote {name} on {peer}. Then mend the device of \
+                 {here}, and have it copied anew: lunmirrorctl reattach {name}, or start this node again where another device takes \
+                 its place."
+            )),
+            (DiskState::Failed, Some(DiskState::UpToDate | DiskState::Consistent))
+                if status.peer_role == Some(Role::Secondary) =>
+            {
+                Some(format!("Hosts are served by nobody: on {peer}, lunmirrorctl promote {name}."))
+            }
+            (DiskState::Failed, _) => Some(format!(
+                "Mend the device of {here} (or make room), and have it copied anew: lunmirrorctl reattach {name}, or start this \
+                 node again where another device takes its place."
+            )),
+            (_, Some(DiskState::Failed)) => Some(format!(
+                "Mend the device of {peer} (or make room), and have it copied anew, there: lunmirrorctl reattach {name}."
+            )),
+            _ => None,
+        }
+    }
+
     fn what_to_do(&self) -> Option<String> {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
+        if let Some(text) = self.when_failed() {
+            return Some(text);
+        }
         match (status.link, status.role) {
             (LinkState::Down, _) if status.held_back.is_some() => Some(self.when_held_back()),
             (LinkState::Down, Role::Secondary) if self.is_heard_as_primary() => Some(format!(
@@ -422,6 +471,41 @@ without it."
         let queues = text(Mode::Async, OnLinkLoss::Hold);
         let queue = "Until it keeps up, writes queue here: in memory, then on disk, then as blocks to resync.";
         assert!(queues.ends_with(queue), "{queues}");
+    }
+
+    #[test]
+    fn with_a_device_that_failed() {
+        let here = GroupStatus { disk: DiskState::Failed, ..testing::group().status };
+        assert_explained(
+            here.clone(),
+            &testing::peer(),
+            "\
+a is Primary of db (epoch 3), and serves it through b, whose copy is the only good one.
+The copy of a is Failed: its device failed (see the log), and nothing on it is believed.
+b is Secondary and its copy UpToDate.
+Every write goes to b as it comes.
+Its device failed: a write is done when it is done on b, whatever the mode. While b is away each waits for max_stall, 5 s, as reads \
+do, and is then answered BUSY.
+Change places: lunmirrorctl demote db here, lunmirrorctl promote db on b. Then mend the device of a, and have it copied anew: \
+lunmirrorctl reattach db, or start this node again where another device takes its place.",
+        );
+        let given_way = GroupStatus {
+            role: Role::Secondary,
+            standing: Standing::Standby,
+            link: LinkState::Meeting,
+            peer_disk: Some(DiskState::Consistent),
+            ..here.clone()
+        };
+        let view = |status: GroupStatus| {
+            let group = GroupReport { status, ..testing::group() };
+            explain("a", &group, Some(&testing::peer())).pop()
+        };
+        let text = "Hosts are served by nobody: on b, lunmirrorctl promote db.";
+        assert_eq!(view(given_way).as_deref(), Some(text));
+        let theirs =
+            GroupStatus { link: LinkState::Meeting, peer_disk: Some(DiskState::Failed), ..testing::group().status };
+        let text = "Mend the device of b (or make room), and have it copied anew, there: lunmirrorctl reattach db.";
+        assert_eq!(view(theirs).as_deref(), Some(text));
     }
 
     #[test]

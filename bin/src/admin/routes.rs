@@ -164,7 +164,7 @@ fn remedy(refusal: &Refusal, group: &GroupReport) -> String {
     let GroupReport { name, peer, .. } = group;
     match refusal {
         Refusal::Disk(DiskState::Failed, _) => {
-            format!("mend its device, start the target again, wait for the resync from {peer}")
+            format!("mend its device, then lunmirrorctl reattach {name}, and wait for the resync from {peer}")
         }
         Refusal::Disk(..) => format!(
             "wait for the resync from {peer}; if {peer} is lost and this copy must do: lunmirrorctl promote {name} --force"

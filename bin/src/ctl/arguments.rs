@@ -173,6 +173,9 @@ pub enum Order {
 
     /// Go on after a pause
     Resume(Named),
+
+    /// The device that failed works again: copy every block from the peer
+    Reattach(Named),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -260,6 +263,7 @@ impl Order {
             Order::Resync { .. } => "resync",
             Order::Pause(_) => "pause",
             Order::Resume(_) => "resume",
+            Order::Reattach(_) => "reattach",
         }
     }
 
@@ -274,6 +278,7 @@ impl Order {
             Order::Resync { named, compare, .. } => (&named.name, Command::Resync { compare: *compare }),
             Order::Pause(named) => (&named.name, Command::Pause),
             Order::Resume(named) => (&named.name, Command::Resume),
+            Order::Reattach(named) => (&named.name, Command::Reattach),
         }
     }
 }
@@ -346,6 +351,7 @@ mod tests {
             ("resync --copy db", Command::Resync { compare: false }),
             ("pause db", Command::Pause),
             ("resume db --json", Command::Resume),
+            ("reattach db", Command::Reattach),
         ] {
             let arguments = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             let Action::Order(order) = arguments.action else { panic!("{line} is an order") };

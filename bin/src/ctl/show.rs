@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
-    DifferingRange, GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role, SlotState,
-    Verdict, VerifyState, VerifyStatus, VolumeStatus,
+    DifferingRange, DiskState, GroupReport, HeldBack, LinkState, NodeStatus, PeerStatus, Phase, ResyncStatus, Role,
+    SlotState, Verdict, VerifyState, VerifyStatus, VolumeStatus,
 };
 use target_core::mirror::QueueStatus;
 
@@ -139,6 +139,20 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
                 group.peer
             )),
             None => (),
+        }
+        let is_owner = status.role == Role::Primary;
+        let peer = &group.peer;
+        match (status.disk, status.peer_disk) {
+            (DiskState::Failed, _) if is_owner => notes.push(format!(
+                "{name}: the device here failed, hosts are served through {peer}; lunmirrorctl explain {name} says what to do"
+            )),
+            (DiskState::Failed, _) => notes.push(format!(
+                "{name}: the device here failed; once it works again: lunmirrorctl reattach {name}"
+            )),
+            (_, Some(DiskState::Failed)) => notes.push(format!(
+                "{name}: {peer}'s device failed; once it works again, there: lunmirrorctl reattach {name}"
+            )),
+            _ => (),
         }
         match status.link {
             LinkState::Paused => notes.push(format!("{name}: paused by the operator; lunmirrorctl resume {name}")),

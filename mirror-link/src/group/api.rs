@@ -1,9 +1,9 @@
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::{Mutex, ReentrantMutex};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -15,13 +15,13 @@ use super::ops::TurnEnd;
 use super::unfinished::Unfinished;
 use crate::block::{Allocation, BlockError, Durability, Eventually, Io, Payload};
 use crate::config::GroupConfig;
-use crate::extent::Extent;
+use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
-use crate::replica::io::{Command, Done, HostChange, HostOp, Input, Refusal, Standing};
+use crate::replica::io::{Command, Done, Found, HostChange, HostOp, Input, Refusal, Standing};
 use crate::replica::status::GroupStatus;
 use crate::replica::what_if::WhatIf;
 use crate::wire::datagram::{GroupBeat, GroupTag};
-use crate::wire::message::{MarkKind, Message};
+use crate::wire::message::{MarkKind, Message, READ_MAX};
 
 /// A group at work.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct Group {
     pub(super) tag: GroupTag,
     /// Held while pure code runs, never while anything is waited for.
     pub(super) core: Mutex<Core>,
-    /// Some write is under way for which some read may have to wait.
-    pub(super) reads_look_closer: AtomicBool,
+    /// One of [`reads`].
+    pub(super) reads: AtomicU8,
     /// A resync wants to know how long hosts' reads take.
     pub(super) times_reads: AtomicBool,
     pub(super) devices: Devices,
@@ -43,6 +43,15 @@ pub struct Group {
     pub(super) signals: Arc<Signals>,
     pub(super) unfinished: Arc<Unfinished>,
     pub(super) runtime: Handle,
+}
+
+/// What hosts' reads are to mind.
+pub(super) mod reads {
+    pub const FREE: u8 = 0;
+    /// Some write is under way for which some read may have to wait.
+    pub const LOOK_CLOSER: u8 = 1;
+    /// The local device failed: the peer has the blocks.
+    pub const AT_PEER: u8 = 2;
 }
 
 /// What a session offers to its groups. One object a session; gone with it.
@@ -107,7 +116,7 @@ impl Group {
     /// To be asked *after* the local device was read and before the host gets the blocks: asked before, a write could begin
     /// between the two, and be seen by the read without having been waited for.
     pub fn may_read(self: &Arc<Group>, volume: VolumeIndex, extent: Extent) -> Io<()> {
-        if !self.reads_look_closer.load(Ordering::Acquire) {
+        if self.reads.load(Ordering::Acquire) == reads::FREE {
             return Eventually::Now(Ok(()));
         }
         if self.core.lock().replica.may_read_now(volume, extent) {
@@ -126,6 +135,49 @@ impl Group {
         if let Some(since) = since {
             self.core.lock().replica.read_took(Instant::now(), since);
         }
+    }
+
+    /// The local device failed, and hosts are served through the peer: it is not to be read.
+    pub fn reads_at_peer(&self) -> bool {
+        self.reads.load(Ordering::Acquire) == reads::AT_PEER
+    }
+
+    /// From the peer what the local device could not read, or is not to be asked for; `error` is what it said. Where the peer
+    /// has no good copy the answer is that. `buffer` is empty.
+    pub async fn fetch(
+        self: Arc<Group>,
+        volume: VolumeIndex,
+        extent: Extent,
+        error: BlockError,
+        mut buffer: BytesMut,
+    ) -> Result<BytesMut, BlockError> {
+        let block = u64::from(self.devices.get(volume)?.block_length().bytes());
+        let blocks = READ_MAX as u64 / block;
+        let pieces = (0..extent.blocks().0.div_ceil(blocks)).map(|piece| {
+            let (lba, end) = (extent.lba().0 + piece * blocks, extent.end().0);
+            Extent::new(Lba(lba), BlockCount(blocks.min(end - lba)), BlockCount(end))
+        });
+        // All are asked for at once, and come in order.
+        let mut asked = Vec::new();
+        for piece in pieces {
+            let extent = piece.map_err(|_| BlockError::OutOfRange)?;
+            let begin = |core: &mut Core| {
+                let (op, waits) = core.fetches.begin();
+                core.handle(Input::Fetch { op, volume, extent, error });
+                waits
+            };
+            asked.push((extent, self.turn(begin, |_, waits| waits)));
+        }
+        buffer.reserve((extent.blocks().0 * block) as usize);
+        for (extent, waits) in asked {
+            match waits.await.unwrap_or(Err(GONE))? {
+                Found::Data(data) => data.pieces().iter().for_each(|piece| buffer.extend_from_slice(piece)),
+                Found::Zeroes => buffer.put_bytes(0, (extent.blocks().0 * block) as usize),
+                // Nobody asked for one.
+                Found::Digest(_) => return Err(BlockError::Medium),
+            }
+        }
+        Ok(buffer)
     }
 
     pub fn mark(self: &Arc<Group>, volume: VolumeIndex, kind: MarkKind, data: Bytes) -> Io<()> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::ops::{CommandAnswer, Commands, HostAnswer, HostOps};
+use super::ops::{CommandAnswer, Commands, FetchAnswer, Fetches, HostAnswer, HostOps};
 use super::{PeerSession, keepers};
 use crate::ids::{SessionId, Slot, VolumeIndex};
 use crate::replica::Replica;
@@ -19,6 +19,7 @@ pub(super) struct Core {
     pub replica: Replica,
     session: Option<(SessionId, Arc<dyn PeerSession>)>,
     pub hosts: HostOps,
+    pub fetches: Fetches,
     pub commands: Commands,
     pub records: keepers::RecordsDue,
     /// In the order in which they are to become durable.
@@ -54,6 +55,7 @@ pub(super) struct Batch {
 /// What no write in good order leads to.
 #[derive(Default)]
 pub(super) struct Rare {
+    pub fetched: Vec<FetchAnswer>,
     pub commands: Vec<CommandAnswer>,
     pub events: Vec<Event>,
     pub misbehaved: Vec<Misbehaviour>,
@@ -82,6 +84,7 @@ impl Core {
             replica,
             session: None,
             hosts: HostOps::default(),
+            fetches: Fetches::default(),
             commands: Commands::default(),
             records: keepers::RecordsDue::default(),
             maps: Vec::new(),
@@ -138,6 +141,7 @@ impl Core {
             Output::Send { slot, message } => batch.sends.push((slot, message)),
             Output::Local { io, action } => batch.local.push((io, action)),
             Output::Complete { op, result } => batch.hosts.extend(self.hosts.answer(op, result)),
+            Output::Fetched { op, result } => batch.rare().fetched.extend(self.fetches.answer(op, result)),
             Output::Answer { id, result } => batch.rare().commands.extend(self.commands.answer(id, result)),
             Output::Store { write, record } => {
                 self.records.push(write, record);

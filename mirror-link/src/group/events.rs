@@ -20,7 +20,11 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
             tracing::warn!(%group, "this copy is {to:?}; it was {from:?}");
         }
         Event::DiskChanged { from, to: DiskState::Failed } => {
-            tracing::error!(%group, "this copy has Failed; it was {from:?}. Repair its device, then start this node again");
+            tracing::error!(
+                %group,
+                "this copy has Failed; it was {from:?}. Repair its device (or make room), then lunmirrorctl reattach {group}; where \
+                 another takes its place, start this node again. Every block is then copied from the peer"
+            );
         }
         Event::Degraded { generation } => tracing::warn!(
             %group, %peer, %generation,
@@ -82,9 +86,29 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
         ),
         Event::PeerDiskFailed { seq } => tracing::error!(
             %group, %peer, %seq,
-            "the peer's device failed to store a write; its copy is not good until it is repaired and resynchronized"
+            "the peer's device failed to store a write: it gets nothing until it is repaired and reattached there, then everything"
         ),
         Event::LocalFailed { error } => tracing::error!(%group, %error, "the local device failed"),
+        Event::ServedThroughPeer => tracing::error!(
+            %group, %peer,
+            "hosts are served through the peer, whose copy is the only good one: nothing more is read from or written to the local \
+             device. To have them go there: lunmirrorctl demote {group} here, lunmirrorctl promote {group} there"
+        ),
+        Event::ThroughPeerLost => tracing::error!(
+            %group, %peer,
+            "the peer is gone, and has the only good copy: hosts are told BUSY until it is back, or is promoted: lunmirrorctl \
+             promote {group} there"
+        ),
+        Event::LeftToPeer => tracing::error!(
+            %group, %peer,
+            "this node's device has failed, and the peer can't be followed any more (its process has restarted, its device \
+             failed too, or it was out of reach for too long): this node serves no more. lunmirrorctl promote {group} there"
+        ),
+        Event::StartsBehind => tracing::error!(
+            %group, %peer,
+            "this node was Primary, and its device had failed: it starts as Secondary, and gets every block from the peer once that \
+             is promoted: lunmirrorctl promote {group} there"
+        ),
     }
 }
 

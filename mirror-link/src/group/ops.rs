@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use crate::block::BlockError;
-use crate::replica::io::{CommandId, Done, HostOp, Refusal};
+use crate::replica::io::{CommandId, Done, Found, HostOp, Refusal};
 
 pub(super) type HostResult = Result<(), BlockError>;
 pub(super) type HostAnswer = (oneshot::Sender<HostResult>, HostResult);
@@ -94,6 +94,30 @@ impl HostOps {
         let place = self.places.get_mut(op.0 as u32 as usize)?;
         let open = u64::from(place.serial) == op.0 >> 32 && !matches!(place.state, State::Free);
         open.then_some(place)
+    }
+}
+
+/// Hosts' reads that are the peer's to answer. Bounded by the hosts' command windows.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    last: u64,
+    open: HashMap<HostOp, oneshot::Sender<FetchResult>>,
+}
+
+pub(super) type FetchResult = Result<Found, BlockError>;
+pub(super) type FetchAnswer = (oneshot::Sender<FetchResult>, FetchResult);
+
+impl Fetches {
+    pub fn begin(&mut self) -> (HostOp, oneshot::Receiver<FetchResult>) {
+        self.last += 1;
+        let op = HostOp(self.last);
+        let (host, waits) = oneshot::channel();
+        self.open.insert(op, host);
+        (op, waits)
+    }
+
+    pub fn answer(&mut self, op: HostOp, result: FetchResult) -> Option<FetchAnswer> {
+        self.open.remove(&op).map(|host| (host, result))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::Instant;
 
 use parking_lot::{Mutex, ReentrantMutex};
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::api::reads;
 use super::core::Core;
 use super::digest::DIGESTS_MAX;
 use super::keepers::{self, Signals};
@@ -68,7 +69,7 @@ impl Group {
             tag: GroupTag::of(&config.name),
             config,
             core: Mutex::new(Core::new(replica, now)),
-            reads_look_closer: AtomicBool::new(true),
+            reads: AtomicU8::new(reads::LOOK_CLOSER),
             times_reads: AtomicBool::new(false),
             devices: Devices::new(devices),
             digests: Arc::new(Semaphore::new(DIGESTS_MAX)),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
+use super::api::reads;
 use super::core::{Batch, Core, Notice, Rare};
 use super::digest::digest;
 use super::{Group, PeerSession, events, zeroes};
@@ -48,9 +49,13 @@ impl Group {
 
     /// Readers look at the flags without the lock: the first must stand before a write that they should wait for can be read.
     fn let_go(&self, core: MutexGuard<'_, Core>) {
-        let look_closer = core.replica.reads_look_closer();
-        if self.reads_look_closer.load(Ordering::Relaxed) != look_closer {
-            self.reads_look_closer.store(look_closer, Ordering::Release);
+        let reads = match core.replica.reads_look_closer() {
+            false => reads::FREE,
+            true if core.replica.reads_at_peer() => reads::AT_PEER,
+            true => reads::LOOK_CLOSER,
+        };
+        if self.reads.load(Ordering::Relaxed) != reads {
+            self.reads.store(reads, Ordering::Release);
         }
         let times_reads = core.replica.times_reads();
         if self.times_reads.load(Ordering::Relaxed) != times_reads {
@@ -91,6 +96,7 @@ impl Group {
         let (group, peer) = (&self.config.name, &self.config.peer);
         rare.events.iter().for_each(|event| events::log(group, peer, event));
         // Whoever no longer waits needs no answer.
+        rare.fetched.into_iter().for_each(|(host, result)| _ = host.send(result));
         rare.commands.into_iter().for_each(|(operator, result)| _ = operator.send(result));
         for how in rare.misbehaved {
             tracing::error!(%group, %peer, %how, "the peer broke the protocol; its session is ended. Do both run the same version?");

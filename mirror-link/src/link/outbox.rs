@@ -8,12 +8,13 @@ use tokio::sync::Notify;
 
 use super::flow::Clock;
 use crate::ids::GroupIndex;
-use crate::wire::message::{Ack, FAILED_MAX, Frame, GroupFrame, Hello, Message, Op};
+use crate::wire::message::{Ack, FAILED_MAX, Frame, GroupFrame, Hello, Lent, Message, Op, ReadDone};
 
 /// Filled by groups, emptied by the writer.
 ///
 /// Its bound: writes, by the credit that the receiver granted (its `window_bytes` and `window_writes`); of acknowledgements
-/// and positions only a group's newest waits, pings and pongs one each; Hellos and Begins come as seldom as decisions.
+/// and positions only a group's newest waits, pings and pongs one each; Hellos and Begins come as seldom as decisions; blocks
+/// lent to an owner whose device failed, by what it may ask for at a time.
 #[derive(Debug)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
@@ -206,6 +207,7 @@ fn keeps_failures(before: &Ack, now: &mut Ack) -> bool {
 
 fn payload_bytes(message: &Message) -> u64 {
     match message {
+        Message::ReadDone(ReadDone { lent: Lent::Data(data), .. }) => data.len(),
         Message::Op(op) => match &op.op {
             Op::Write { data, .. } => data.len(),
             Op::Mark { data, .. } => data.len() as u64,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::dirty::DirtyMap;
-use super::io::{HostChange, HostOp, LocalAction, Map, MapChange, MapWrite, Output, Region, StoreFailed};
+use super::io::{Event, HostChange, HostOp, LocalAction, Map, MapChange, MapWrite, Output, Region, StoreFailed};
 use super::machine::{Replica, Then};
 use super::owner::{LocalWork, Owner};
 use super::planted::Fault;
@@ -34,7 +34,7 @@ pub(super) struct Activity {
     /// Regions with dirty bits in the map.
     recorded: u64,
     /// In the order in which they came. As many as hosts have under way.
-    waiting: VecDeque<(HostOp, HostChange)>,
+    waiting: VecDeque<(HostOp, HostChange, Instant)>,
     heating: Option<(MapWrite, Vec<Region>)>,
     sweep: Sweep,
     due: Option<Instant>,
@@ -110,6 +110,11 @@ impl Activity {
 
     pub fn is_waited_for(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Since when the oldest host has waited for the map.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.waiting.front().map(|(.., since)| *since)
     }
 
     pub fn due(&self) -> Option<Instant> {
@@ -218,10 +223,10 @@ impl Regions {
 
 impl Replica {
     pub(super) fn submit(&mut self, now: Instant, op: HostOp, change: HostChange) {
-        if self.activity.admits(&change) || self.planted.has(Fault::SkipActivity) {
+        if self.activity.admits(&change) || self.is_through() || self.planted.has(Fault::SkipActivity) {
             self.with_owner(now, |owner, cx| owner.submit(cx, op, change));
         } else {
-            self.activity.waiting.push_back((op, change));
+            self.activity.waiting.push_back((op, change, now));
             self.heat(now);
         }
     }
@@ -232,7 +237,7 @@ impl Replica {
         if activity.heating.is_some() || activity.waiting.is_empty() {
             return;
         }
-        let wanted = activity.waiting.iter().flat_map(|(_, change)| activity.regions_of(change));
+        let wanted = activity.waiting.iter().flat_map(|(_, change, _)| activity.regions_of(change));
         let mut cold: Vec<Region> = wanted.filter(|region| !activity.is_hot(*region)).collect();
         cold.sort_unstable();
         cold.dedup();
@@ -271,20 +276,30 @@ impl Replica {
         }
     }
 
-    fn admit_waiting(&mut self, now: Instant) {
-        for (op, change) in std::mem::take(&mut self.activity.waiting) {
-            if self.activity.admits(&change) {
+    pub(super) fn admit_waiting(&mut self, now: Instant) {
+        for (op, change, since) in std::mem::take(&mut self.activity.waiting) {
+            if self.activity.admits(&change) || self.is_through() {
                 self.with_owner(now, |owner, cx| owner.submit(cx, op, change));
             } else {
-                self.activity.waiting.push_back((op, change));
+                self.activity.waiting.push_back((op, change, since));
             }
+        }
+    }
+
+    /// A map that is not written in time, or hangs: hosts are told BUSY, and come again.
+    pub(super) fn see_to_those_who_wait_for_the_map(&mut self, now: Instant) {
+        let max_stall = self.policy.max_stall;
+        while self.activity.waits_since().is_some_and(|since| since + max_stall <= now) {
+            let late = self.activity.waiting.pop_front();
+            let busy = |(op, ..): (HostOp, _, _)| Output::Complete { op, result: Err(BlockError::Stalled) };
+            self.outputs.extend(late.map(busy));
         }
     }
 
     /// Hosts whose writes wait for the map are told so.
     pub(super) fn refuse_waiting(&mut self, error: BlockError) {
         let waiting = self.activity.waiting.drain(..);
-        self.outputs.extend(waiting.map(|(op, _)| Output::Complete { op, result: Err(error) }));
+        self.outputs.extend(waiting.map(|(op, ..)| Output::Complete { op, result: Err(error) }));
     }
 
     /// The peer has all it lacked, and a moment later on its medium: the map says so before long.
@@ -322,17 +337,22 @@ impl Replica {
         self.activity.sweep = Sweep::Flushing(chosen);
         let io = LocalWork::Sweep.io(self.run, 0);
         if self.planted.has(Fault::CoolUnflushed) {
-            return self.swept(Ok(()));
+            return self.swept(now, Ok(()));
         }
         self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
     }
 
     /// All that had been written when the sweep began is on the medium.
-    pub(super) fn swept(&mut self, result: Result<(), BlockError>) {
+    pub(super) fn swept(&mut self, now: Instant, result: Result<(), BlockError>) {
         let Sweep::Flushing(mut chosen) = std::mem::replace(&mut self.activity.sweep, Sweep::No) else { return };
         let Some(owner) = self.owner.as_mut() else { return };
-        if result.is_err() {
+        if let Err(error) = result {
             owner.is_unflushed = true;
+            self.outputs.push_back(Output::Event(Event::LocalFailed { error }));
+            // Nobody knows which of what hosts wrote the medium lacks; the peer's has it, or will.
+            return self.with_owner(now, |owner, cx| _ = owner.try_through(cx, error));
+        }
+        if owner.is_through() {
             return;
         }
         chosen.retain(|region| !self.activity.is_used(*region) && !owner.is_active_in(*region));

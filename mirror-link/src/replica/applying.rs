@@ -51,6 +51,9 @@ impl Replica {
                 None => self.is_applied(now, seq, false),
             }
         }
+        if self.is_lending() {
+            self.lend();
+        }
     }
 
     /// `None` for no blocks at all. The receiver has checked the range.
@@ -111,6 +114,8 @@ impl Replica {
     fn copy_failed(&mut self, now: Instant, error: BlockError) {
         self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
         if self.disk != DiskState::Failed {
+            // Nothing more is applied: everything comes again once it is repaired.
+            self.receiver.gated = true;
             self.set_disk(DiskState::Failed);
             self.store(Then::Nothing);
             self.greet_again(now);

@@ -82,6 +82,14 @@ pub enum Input {
         volume: VolumeIndex,
         extent: Extent,
     },
+    /// The local device could not read it (`error`), or is not to be asked: answered by `Fetched` with what the peer has, where
+    /// hosts are served through it.
+    Fetch {
+        op: HostOp,
+        volume: VolumeIndex,
+        extent: Extent,
+        error: BlockError,
+    },
     LocalDone {
         io: LocalIo,
         result: Result<(), BlockError>,
@@ -231,6 +239,10 @@ pub enum Output {
         op: HostOp,
         result: Result<(), BlockError>,
     },
+    Fetched {
+        op: HostOp,
+        result: Result<Found, BlockError>,
+    },
     /// The peer told the state of the logical unit.
     Marked {
         volume: VolumeIndex,
@@ -271,7 +283,7 @@ pub enum LocalAction {
     Flush {
         volume: Option<VolumeIndex>,
     },
-    /// For the resync; answered by `LocalRead`.
+    /// For the resync, or for the peer; answered by `LocalRead`.
     Read {
         volume: VolumeIndex,
         extent: Extent,
@@ -372,6 +384,8 @@ pub enum Command {
     Resync {
         compare: bool,
     },
+    /// The device that failed works again: everything is copied from the peer.
+    Reattach,
     /// The process ends: complete what is in flight, tell the peer, write a clean record. Hosts are served no more from then
     /// on, whatever the answer.
     Shutdown,
@@ -471,4 +485,12 @@ pub enum Event {
     LocalFailed {
         error: BlockError,
     },
+    /// For that hosts are served through the peer from now on.
+    ServedThroughPeer,
+    /// It is gone: nobody else has their blocks.
+    ThroughPeerLost,
+    /// It can't be followed any more: this node is Secondary.
+    LeftToPeer,
+    /// At start: this node was Primary, with a copy that is no good.
+    StartsBehind,
 }

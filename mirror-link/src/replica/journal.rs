@@ -112,7 +112,7 @@ impl Owner {
 
     /// The peer is away: from now on every write is journalled, and what is queued first.
     pub fn see_away(&mut self, cx: &mut Context) {
-        if self.bounds.spill == 0 || self.journals || self.stream.is_some() {
+        if self.bounds.spill == 0 || self.journals || self.stream.is_some() || self.is_through() {
             return;
         }
         let is_counted = self.dirty.is_empty() || self.former.is_some();

@@ -10,16 +10,17 @@ use super::io::{
     CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
 };
 use super::journal::JournalLeft;
+use super::lending::Lending;
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
-use super::planted::Planted;
+use super::planted::{Fault, Planted};
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
 use super::verify::Verify;
 use super::what_if::{self, WhatIf};
 use crate::block::BlockError;
-use crate::config::{GroupConfig, Mode, OnLinkLoss, Policy};
+use crate::config::{GroupConfig, Mode, Policy};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, VolumeIndex};
 use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
@@ -62,6 +63,8 @@ pub struct Replica {
     /// While this node reigns: it is Primary, and its epoch is durable.
     pub(super) owner: Option<Owner>,
     pub(super) receiver: Receiver,
+    /// As replica: what an owner whose device failed wants to read.
+    pub(super) lending: Lending,
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
@@ -139,6 +142,8 @@ pub(super) enum Then {
     /// The copy is on record as Inconsistent: overwrite it.
     Ungate,
     Answer(CommandId),
+    /// The local device failed: acknowledge what the peer has.
+    Through,
     /// Acknowledge as this mode promises.
     Weaken(CommandId, Mode),
 }
@@ -182,7 +187,10 @@ impl Replica {
             lost_cache: false,
             counting: None,
         });
-        let was_owner = record.role == Role::Primary;
+        // A copy that is no good serves nobody: the peer's is to be promoted.
+        let is_unfit = matches!(record.disk, DiskState::Failed | DiskState::Inconsistent);
+        let starts_behind = record.role == Role::Primary && is_unfit;
+        let was_owner = record.role == Role::Primary && !is_unfit;
         let disk = match record.disk {
             // Writes may have been acknowledged since without it.
             DiskState::UpToDate if !was_owner => DiskState::Consistent,
@@ -199,23 +207,24 @@ impl Replica {
             instance,
             policy,
             policy_by_command: false,
-            role: record.role,
+            role: if starts_behind { Role::Secondary } else { record.role },
             disk,
             epoch: record.epoch,
             generation: if believed { record.generation } else { Generation::NONE },
             history: if believed { record.history } else { Vec::new() },
             dirty_since: record.dirty_since.filter(|_| was_owner),
             counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
-            crashed_owner: !record.clean,
+            crashed_owner: !record.clean && !starts_behind,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             resumes: false,
             caretaker: false,
             take_over_due: None,
             stayed: false,
-            peer_outdated: record.peer_outdated,
+            peer_outdated: record.peer_outdated && !starts_behind,
             standing: None,
             owner: None,
             receiver,
+            lending: Lending::default(),
             activity,
             suspects,
             journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
@@ -256,6 +265,10 @@ impl Replica {
         if is_new {
             replica.store(Then::Nothing);
         }
+        if starts_behind {
+            replica.outputs.push_back(Output::Event(Event::StartsBehind));
+            replica.store(Then::Nothing);
+        }
         if was_owner {
             replica.wait_until = Some(now + replica.policy.wait_for_peer);
         }
@@ -277,12 +290,18 @@ impl Replica {
                 true => self.with_owner(now, |owner, cx| owner.read(cx, op, volume, extent)),
                 false => self.outputs.push_back(Output::Complete { op, result: Err(BlockError::Fenced) }),
             },
+            Input::Fetch { op, volume, extent, error } => match self.serving() {
+                true => self.with_owner(now, |owner, cx| owner.fetch(cx, op, volume, extent, error)),
+                false => self.outputs.push_back(Output::Fetched { op, result: Err(BlockError::Fenced) }),
+            },
             Input::LocalDone { io, result } => self.local_done(now, io, result),
             Input::LocalRead { io, result } => match LocalWork::of(io) {
                 (LocalWork::ResyncRead, run, seq) if run == self.run => {
                     self.with_owner(now, |owner, cx| owner.copied(cx, seq, result));
                 }
                 (LocalWork::Apply, run, seq) if run == self.run => self.compared(now, seq, result),
+                (LocalWork::Lend, run, number) if run == self.run => self.lent(number, result),
+                (LocalWork::Lend, ..) => (),
                 _ => self.receiver.drained(),
             },
             Input::SessionUp { session, peer } => self.session_up(session, peer),
@@ -334,6 +353,9 @@ impl Replica {
         if self.degrading.is_due(now) {
             self.degrading = Degrading::No;
         }
+        if self.owner.as_ref().and_then(Owner::ask_again_at).is_some_and(|due| due <= now) {
+            self.with_owner(now, Owner::ask_the_late_again);
+        }
         self.sweep(now);
         if self.take_over_due.take_if(|due| *due <= now).is_some() {
             self.decide(now);
@@ -351,8 +373,12 @@ impl Replica {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let owner = self.owner.as_ref();
         let stall = match (self.policy.mode, owner) {
-            (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone && self.degrading == Degrading::No => {
+            (_, Some(owner)) if owner.is_through() => {
                 owner.waits_since_earliest().map(|since| since + self.policy.max_stall)
+            }
+            (Mode::Memsync | Mode::Sync, Some(owner)) if !owner.alone => {
+                let for_what = if self.degrading == Degrading::No { 1 } else { RECORD_PATIENCE };
+                owner.waits_since_earliest().map(|since| since + self.policy.max_stall * for_what)
             }
             _ => None,
         };
@@ -372,6 +398,8 @@ impl Replica {
             owner.and_then(|owner| owner.pace.due()),
             owner.and_then(Owner::verify_wakes_at),
             self.scrub_due.filter(|_| owner.is_some()),
+            owner.and_then(Owner::ask_again_at),
+            self.activity.waits_since().map(|since| since + self.policy.max_stall),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
             self.pending.as_ref().map(Pending::wakes_at),
@@ -383,12 +411,15 @@ impl Replica {
 
     /// No write that a failover would undo overlaps the extent: a host may read it without `Input::Read`.
     pub fn may_read_now(&self, volume: VolumeIndex, extent: Extent) -> bool {
-        self.serving() && self.owner.as_ref().is_some_and(|owner| owner.may_read(self.policy, volume, extent))
+        let serves_failed = |owner: &Owner| owner.is_through() && self.planted.has(Fault::ServeFailed);
+        let may_read = |owner: &Owner| owner.may_read(self.policy, volume, extent) || serves_failed(owner);
+        self.serving() && self.owner.as_ref().is_some_and(may_read)
     }
 
     /// Some write is under way for which some read may have to wait; or reads are not served at all.
     pub fn reads_look_closer(&self) -> bool {
         !self.serving()
+            || self.is_through()
             || self.policy.mode != Mode::Async
                 && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
     }
@@ -454,17 +485,17 @@ impl Replica {
         let (work, run, number) = LocalWork::of(io);
         if run != self.run {
             return match work {
-                LocalWork::Flush | LocalWork::Sweep | LocalWork::Promotion => (),
+                LocalWork::Flush | LocalWork::Sweep | LocalWork::Promotion | LocalWork::Lend => (),
                 _ => self.receiver.drained(),
             };
         }
         match work {
             LocalWork::Host => self.with_owner(now, |owner, cx| owner.local_done(cx, number, result)),
             LocalWork::Plain => self.with_owner(now, |owner, cx| owner.flushed_here(cx, number, result)),
-            LocalWork::ResyncRead => (),
+            LocalWork::ResyncRead | LocalWork::Lend => (),
             LocalWork::Apply => self.applied_here(now, number, result),
             LocalWork::Flush => self.flushed_replica(now, result),
-            LocalWork::Sweep => self.swept(result),
+            LocalWork::Sweep => self.swept(now, result),
             LocalWork::Promotion => self.flushed_before_reign(result),
         }
     }
@@ -472,54 +503,16 @@ impl Replica {
     /// What follows from the state of things, whatever led to it.
     fn settle(&mut self, now: Instant) {
         self.apply(now);
+        self.see_through(now);
         self.see_detached(now);
         self.see_caught_up(now);
         self.see_established(now);
         self.see_async_paid();
         self.with_owner(now, |owner, cx| owner.see_away(cx));
         self.see_to_those_who_wait(now);
+        self.see_to_those_who_wait_for_the_map(now);
         self.see_to_pending(now);
         self.see_verified(now);
-    }
-
-    /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
-    fn see_to_those_who_wait(&mut self, now: Instant) {
-        let is_lost = self.is_peer_lost();
-        let Some(owner) = &mut self.owner else { return };
-        if owner.alone || self.degrading != Degrading::No {
-            return;
-        }
-        if self.policy.mode == Mode::Async {
-            // It does not wait, but the peer is outdated from its first write on, and that is to be known.
-            if is_lost && owner.lag_bytes() > 0 && !self.peer_outdated {
-                self.degrade(now);
-            }
-            return;
-        }
-        let max_stall = self.policy.max_stall;
-        let is_late = |since: Option<Instant>| since.is_some_and(|since| since + max_stall <= now);
-        let in_vain = owner.waits_in_vain();
-        if !is_lost && !in_vain && !is_late(owner.waits_since_earliest()) {
-            return;
-        }
-        let waits_since = owner.waits_since();
-        let stalled = is_late(waits_since);
-        match self.policy.on_link_loss {
-            OnLinkLoss::Degrade if waits_since.is_some() && (is_lost || stalled || in_vain) => self.degrade(now),
-            OnLinkLoss::Hold if waits_since.is_some() && (is_lost || stalled) => {
-                if !std::mem::replace(&mut self.told_held, true) {
-                    self.outputs.push_back(Output::Event(Event::Held));
-                }
-                if stalled && let Some(before) = now.checked_sub(self.policy.max_stall) {
-                    self.with_owner(now, |owner, cx| owner.stall(cx, before));
-                }
-            }
-            _ => (),
-        }
-    }
-
-    fn is_peer_lost(&self) -> bool {
-        !self.meeting.is_up() || self.paused || self.meeting.is_refused()
     }
 
     /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.
@@ -544,7 +537,7 @@ impl Replica {
         let is_recorded = self.dirty_since == Some(self.generation) && !self.peer_outdated;
         let first = !is_recorded || owner.is_joining;
         // It said so of itself before it had what was under way.
-        let is_shown = matches!(self.meeting.peer_disk, Some(DiskState::UpToDate | DiskState::Failed));
+        let is_shown = self.meeting.peer_disk == Some(DiskState::UpToDate);
         if !first && owner.resync.is_none() && is_shown {
             return;
         }
@@ -692,5 +685,7 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Until hosts are told BUSY that wait for a record, in `max_stall`s: they may have waited one for the peer.
+pub(super) const RECORD_PATIENCE: u32 = 2;
 /// After a record that could not be written.
 pub(super) const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);

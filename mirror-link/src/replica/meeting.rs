@@ -98,6 +98,14 @@ impl Meeting {
         }
     }
 
+    /// The peer said so in an Ack; its Hello is under way.
+    fn peer_failed(&mut self) {
+        self.peer_disk = Some(DiskState::Failed);
+        if let Some(theirs) = self.session.as_mut().and_then(|session| session.theirs.as_mut()) {
+            theirs.disk = DiskState::Failed;
+        }
+    }
+
     /// The peer said so by acknowledging.
     pub fn peer_is_up_to_date(&mut self, generation: Generation) {
         self.peer_disk = Some(DiskState::UpToDate);
@@ -117,6 +125,7 @@ impl Replica {
         self.meeting.decision = None;
         self.is_slow = false;
         self.receiver.session_began();
+        self.lending.forget();
     }
 
     pub(super) fn session_down(&mut self, _now: Instant) {
@@ -124,6 +133,10 @@ impl Replica {
         self.meeting.peer_role = None;
         self.meeting.peer_disk = None;
         self.position_due = None;
+        self.lending.forget();
+        if self.is_through() {
+            self.outputs.push_back(Output::Event(Event::ThroughPeerLost));
+        }
         if let Some(owner) = &mut self.owner {
             owner.stop();
             owner.slots = Default::default();
@@ -233,6 +246,8 @@ impl Replica {
             Message::Begin(begin) => self.received_begin(now, begin),
             Message::Op(frame) => self.received_op(frame),
             Message::Ack(ack) => self.received_ack(now, &ack),
+            Message::Read(read) => self.received_read(read),
+            Message::ReadDone(done) => self.received_read_done(now, done),
             Message::Position(position) => {
                 if position.epoch >= self.epoch && self.role == Role::Secondary {
                     self.heed(&position);
@@ -311,6 +326,10 @@ impl Replica {
             // It gives way, and says then where it may have written.
             return;
         }
+        if theirs.disk == DiskState::Failed {
+            // It would fail again: everything goes there once its device is repaired.
+            return self.with_owner(now, |owner, cx| owner.give_peer_up(cx));
+        }
         let everything = missing != Missing::Counted;
         let missing = if everything && self.compares { Missing::Compared } else { missing };
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
@@ -318,6 +337,9 @@ impl Replica {
             return;
         }
         let same_instance = self.meeting.streamed_to == Some(peer);
+        if self.is_through() && !self.goes_on_through(same_instance, everything) {
+            return self.leave_to_the_peer(now);
+        }
         self.meeting.streamed_to = Some(peer);
         if everything {
             self.counting = Some(self.draw());
@@ -350,7 +372,9 @@ impl Replica {
         if self.role == Role::Primary {
             self.resumes = self.lost_cache && self.owner.is_none();
             self.give_way_to_newer(now);
-            self.set_disk(DiskState::Outdated);
+            if self.disk != DiskState::Failed {
+                self.set_disk(DiskState::Outdated);
+            }
             self.store(Then::Nothing);
             self.greet_again(now);
             return;
@@ -398,7 +422,7 @@ impl Replica {
     // The other end of the peer's stream.
 
     fn received_begin(&mut self, now: Instant, begin: Begin) {
-        if begin.epoch < self.epoch {
+        if begin.epoch < self.epoch || self.disk == DiskState::Failed {
             return;
         }
         if !self.meeting.is_receiving() || self.role == Role::Primary {
@@ -418,10 +442,11 @@ impl Replica {
             self.run = self.run.wrapping_add(1);
             self.flushes.clear();
             self.flush_again();
+            self.lending.forget();
         }
         let new_epoch = self.epoch != begin.epoch;
         self.epoch = begin.epoch;
-        if begin.resync && fresh && self.disk != DiskState::Failed {
+        if begin.resync && fresh {
             self.set_disk(DiskState::Inconsistent);
             self.counting = Some(begin.counting);
             if self.planted.has(Fault::ForgetEarly) {
@@ -457,11 +482,21 @@ impl Replica {
     }
 
     fn received_ack(&mut self, now: Instant, ack: &Ack) {
+        if self.owner.as_ref().is_some_and(|owner| owner.tells_of_failure(ack)) {
+            return self.peer_failed(now, ack);
+        }
         let mut result = Ok(());
         self.with_owner(now, |owner, cx| result = owner.acknowledged(cx, ack));
         if let Err(how) = result {
             self.outputs.push_back(Output::Misbehaved(how));
         }
+    }
+
+    /// Of what it acknowledges with that not all is stored: nothing it says of this stream counts any more.
+    fn peer_failed(&mut self, now: Instant, ack: &Ack) {
+        ack.failed.iter().take(1).for_each(|&seq| self.outputs.push_back(Output::Event(Event::PeerDiskFailed { seq })));
+        self.meeting.peer_failed();
+        self.with_owner(now, |owner, cx| owner.give_peer_up(cx));
     }
 
     pub(super) fn say_ack(&mut self) {

@@ -12,11 +12,13 @@
 mod activity;
 mod alone;
 mod applying;
+mod caretaker;
 mod claim;
 mod dirty;
 pub mod io;
 pub mod journal;
 mod lag;
+mod lending;
 mod machine;
 mod meeting;
 mod owner;
@@ -28,6 +30,9 @@ mod reign;
 mod ring;
 pub mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod through;
 mod verify;
 mod waits;
 pub mod what_if;

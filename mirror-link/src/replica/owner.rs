@@ -19,6 +19,7 @@ use super::pace::Pace;
 use super::planted::{Fault, Planted};
 use super::ring::{Place, Ring, Slots};
 use super::stream::{Resync, Stream};
+use super::through::{Fetch, Through};
 use super::verify::Verify;
 use crate::block::{BlockError, Durability};
 use crate::config::{Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
@@ -53,6 +54,12 @@ pub(super) struct Owner {
     /// Some host's write may be none of those that the peer gets.
     pub(super) may_wait_in_vain: bool,
     pub(super) reads: Vec<WaitingRead>,
+    pub(super) through: Through,
+    /// Local work of before, whose end is of no more interest but that it has to come before another's stream is applied here.
+    pub(super) orphans: usize,
+    /// Hosts' reads that are the peer's to answer. As many as hosts have under way.
+    pub(super) fetches: Vec<Fetch>,
+    pub(super) last_fetch: u64,
     /// Flushes that concern this node alone.
     pub(super) plain: Vec<(u64, HostOp)>,
     plain_next: u64,
@@ -77,6 +84,8 @@ pub(super) struct Owner {
     pub(super) suspected: Option<(Instance, Vec<(VolumeIndex, Range)>)>,
     /// The record says that the peer lacks acknowledged writes: they are acknowledged without it.
     pub alone: bool,
+    /// That it does is on its way to the record.
+    pub is_degrading: bool,
     /// It is about to be UpToDate, first on our record, then on its own: till then nothing is acknowledged, neither with it
     /// nor without.
     pub is_joining: bool,
@@ -138,7 +147,7 @@ pub(super) struct Active {
     /// Blocks; nothing where start = end.
     start: u64,
     end: u64,
-    waits_for: SmallVec<[u64; 4]>,
+    pub(super) waits_for: SmallVec<[u64; 4]>,
     pub local: Local,
     /// The host wants it durable: a FUA write, a flush.
     durable: bool,
@@ -158,8 +167,12 @@ impl Active {
     }
 
     /// Of what is done locally only a flush has no blocks.
-    fn is_flush(&self) -> bool {
+    pub(super) fn is_flush(&self) -> bool {
         self.start == self.end
+    }
+
+    pub(super) fn wants_durable(&self) -> bool {
+        self.durable
     }
 
     pub fn is_done_here(&self) -> bool {
@@ -194,13 +207,13 @@ pub(super) enum Purpose {
 }
 
 /// A change as the wire, the local device and the queue see it.
-struct Work {
-    volume: VolumeIndex,
-    start: u64,
-    end: u64,
-    op: Op,
-    local: Option<LocalAction>,
-    durable: bool,
+pub(super) struct Work {
+    pub volume: VolumeIndex,
+    pub start: u64,
+    pub end: u64,
+    pub op: Op,
+    pub local: Option<LocalAction>,
+    pub durable: bool,
 }
 
 impl Owner {
@@ -225,6 +238,10 @@ impl Owner {
             waits_from: None,
             may_wait_in_vain: false,
             reads: Vec::new(),
+            through: Through::No,
+            orphans: 0,
+            fetches: Vec::new(),
+            last_fetch: 0,
             plain: Vec::new(),
             plain_next: 0,
             last_flush: None,
@@ -240,6 +257,7 @@ impl Owner {
             undurable,
             suspected: None,
             alone: false,
+            is_degrading: false,
             is_joining: false,
             detached: false,
             rejoins_at: None,
@@ -265,12 +283,13 @@ impl Owner {
     }
 
     pub fn submit(&mut self, cx: &mut Context, op: HostOp, change: HostChange) {
-        let peer_counts = cx.policy.mode != Mode::Async && !self.alone;
+        let peer_counts = self.is_through() || cx.policy.mode != Mode::Async && !self.alone;
         match change {
             HostChange::Flush { volume } if !peer_counts => self.flush_here(cx, op, volume),
             HostChange::Flush { volume } => {
                 // Memsync asks for "applied", which is what a write that depends on all the others comes to.
-                let wire = if cx.policy.mode == Mode::Sync { Op::Flush } else { Op::Void };
+                let asks_all = cx.policy.mode == Mode::Sync || self.is_through();
+                let wire = if asks_all { Op::Flush } else { Op::Void };
                 let local = Some(LocalAction::Flush { volume: Some(volume) });
                 self.admit(cx, op, Work { volume, start: 0, end: 0, op: wire, local, durable: true });
             }
@@ -317,7 +336,15 @@ impl Owner {
         if let Some(at) = self.plain.iter().position(|(plain, _)| *plain == number) {
             let (_, op) = self.plain.swap_remove(at);
             self.is_unflushed |= result.is_err();
-            cx.out.push_back(Output::Complete { op, result });
+            match result {
+                Err(error) if self.try_through(cx, error) => {
+                    cx.out.push_back(Output::Event(Event::LocalFailed { error }));
+                    self.flush_there(cx, op, cx.now);
+                }
+                result => cx.out.push_back(Output::Complete { op, result }),
+            }
+        } else if self.is_through() {
+            self.orphans = self.orphans.saturating_sub(1);
         }
     }
 
@@ -325,7 +352,13 @@ impl Owner {
         let cost = work.op.payload_bytes() + super::ring::ENTRY_COST;
         let is_full = self.ring.memory_bytes + cost > self.bounds.memory;
         let mut place = Place::Memory;
-        if self.journals && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost) {
+        if is_full && self.is_through() {
+            // Nothing that the peer lacks is given up, nor spilled.
+            if !self.has_room_beside_answered(cost) {
+                return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+            }
+        } else if self.journals && !self.is_through() && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost)
+        {
             place = Place::Spilling;
         } else if is_full && !self.detached {
             let waits_for_peer = cx.policy.mode != Mode::Async && !self.alone;
@@ -360,7 +393,7 @@ impl Owner {
     }
 
     /// Give it its place in the order, and start it locally as soon as those it overlaps are done.
-    fn number(&mut self, cx: &mut Context, op: Option<HostOp>, work: Work, place: Place) -> u64 {
+    pub(super) fn number(&mut self, cx: &mut Context, op: Option<HostOp>, work: Work, place: Place) -> u64 {
         let mut after = self.after;
         let mut odep: SmallVec<[WriteSeq; ODEP_MAX]> = SmallVec::new();
         let mut waits_for: SmallVec<[u64; 4]> = SmallVec::new();
@@ -412,7 +445,7 @@ impl Owner {
             self.last_marks.insert(mark, seq);
         }
         let ready = waits_for.is_empty();
-        let local = match work.local {
+        let local = match work.local.filter(|_| !self.is_through()) {
             Some(action) if ready => {
                 cx.out.push_back(Output::Local { io: LocalWork::for_owner(&action).io(cx.run, seq), action });
                 Local::Running
@@ -486,6 +519,10 @@ impl Owner {
 
     /// The local device has done (or not) what write `seq` asked.
     pub fn local_done(&mut self, cx: &mut Context, seq: u64, result: Result<(), BlockError>) {
+        if self.is_through() {
+            self.orphans = self.orphans.saturating_sub(1);
+            return;
+        }
         let Some(at) = self.active.iter().position(|active| active.seq == seq) else { return };
         let active = &mut self.active[at];
         active.local = Local::Done;
@@ -496,6 +533,9 @@ impl Owner {
             Ok(()) => self.evaluate(cx, seq),
             Err(error) => {
                 cx.out.push_back(Output::Event(Event::LocalFailed { error }));
+                if self.try_through(cx, error) {
+                    return;
+                }
                 let at = self.active.iter().position(|active| active.seq == seq).expect("it was there");
                 self.is_unflushed |= self.active[at].is_flush();
                 self.void(at, cx.now);
@@ -557,6 +597,9 @@ impl Owner {
 
     /// What the mode promises of this write is so. The table of the modes is this function.
     fn is_kept(&self, cx: &Context, active: &Active) -> bool {
+        if self.is_through() {
+            return self.is_kept_through(active);
+        }
         if !active.is_done_here() {
             return false;
         }
@@ -660,6 +703,8 @@ pub(super) enum LocalWork {
     Sweep,
     /// The flush before a replica reigns.
     Promotion,
+    /// A read for an owner whose device failed.
+    Lend,
 }
 
 impl LocalWork {
@@ -683,7 +728,8 @@ impl LocalWork {
             3 => LocalWork::Apply,
             4 => LocalWork::Flush,
             5 => LocalWork::Sweep,
-            _ => LocalWork::Promotion,
+            6 => LocalWork::Promotion,
+            _ => LocalWork::Lend,
         };
         (kind, (io.0 >> 48) as u16, io.0 >> 3 & WriteSeq::MAX.0)
     }

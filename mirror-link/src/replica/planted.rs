@@ -56,10 +56,16 @@ pub enum Fault {
     CompareBlind,
     /// What a former run journalled is sent as if no write depended on another.
     JournalUnordered,
+    /// Hosts are told of what the peer alone has before it is on record that the local device failed.
+    FailedNotRecorded,
+    /// Reads are served from the local device though it failed.
+    ServeFailed,
+    /// The peer reads for an owner whose device failed before what precedes that is applied.
+    LendEarly,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 29] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -86,6 +92,9 @@ impl Fault {
         Fault::VerifyReadsThrough,
         Fault::CompareBlind,
         Fault::JournalUnordered,
+        Fault::FailedNotRecorded,
+        Fault::ServeFailed,
+        Fault::LendEarly,
     ];
 }
 

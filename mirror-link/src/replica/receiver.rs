@@ -160,6 +160,16 @@ impl Receiver {
             }
             return Ok(Begun::On);
         }
+        self.empty();
+        self.epoch = begin.epoch;
+        self.base = begin.first.0 - 1;
+        self.received_upto = self.base;
+        self.durable_upto = 0;
+        self.flushing = None;
+        Ok(Begun::Over)
+    }
+
+    fn empty(&mut self) {
         self.draining += self.window.iter().flatten().filter(|entry| entry.state == State::Applying).count();
         self.window.clear();
         self.waits_for_after.clear();
@@ -168,12 +178,14 @@ impl Receiver {
         self.failed.clear();
         self.differs.clear();
         (self.received_beyond, self.applied_beyond, self.held_bytes) = (0, 0, 0);
-        self.epoch = begin.epoch;
-        self.base = begin.first.0 - 1;
-        self.received_upto = self.base;
-        self.durable_upto = 0;
-        self.flushing = None;
-        Ok(Begun::Over)
+    }
+
+    /// Nothing of the stream counts any more; there is none until it begins again.
+    pub fn forget(&mut self) {
+        self.empty();
+        self.begin = None;
+        (self.epoch, self.base, self.received_upto, self.durable_upto) = (OwnerEpoch(0), 0, 0, 0);
+        (self.gated, self.flushing, self.flush_due) = (false, None, None);
     }
 
     /// Take a write of this epoch in. Duplicates are only acknowledged again.
@@ -422,7 +434,7 @@ impl Receiver {
 
     /// Something was applied: see to it that it is flushed before long.
     pub fn arm_flush(&mut self, now: Instant) {
-        if self.base > self.durable_upto && self.flushing.is_none() && self.flush_due.is_none() {
+        if self.base > self.durable_upto && !self.gated && self.flushing.is_none() && self.flush_due.is_none() {
             self.flush_due = Some(now + FLUSH_AFTER);
         }
     }

@@ -182,7 +182,9 @@ fn moved_on(source: Side, mine: &Hello, theirs: &Hello) -> Decision {
 /// `counts`: since the generation of the copy.
 fn missing(from: &Hello, to: &Hello, counts: bool) -> Missing {
     let counted = match to.disk {
-        DiskState::Inconsistent | DiskState::Failed => to.counting.is_some() && to.counting == from.counting,
+        DiskState::Inconsistent => to.counting.is_some() && to.counting == from.counting,
+        // Nothing is sent before it is repaired; then all.
+        DiskState::Failed => false,
         DiskState::UpToDate | DiskState::Consistent | DiskState::Outdated => {
             counts && to.generation != Generation::NONE
         }

@@ -33,7 +33,7 @@ pub(super) struct Pending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     /// Received writes are being applied; and a peer that was Primary when last heard may be heard again.
     Promoting {
         force: bool,
@@ -52,7 +52,7 @@ enum What {
 
 /// What was applied as a replica is on the medium before the first write of a reign: its map speaks of its own writes only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flush {
+pub(super) enum Flush {
     Due,
     UnderWay,
     Done,
@@ -70,7 +70,7 @@ pub(super) struct Former {
 }
 
 impl Pending {
-    fn new(id: Option<CommandId>, what: What, deadline: Instant) -> Pending {
+    pub(super) fn new(id: Option<CommandId>, what: What, deadline: Instant) -> Pending {
         Pending { id, what, remarks: Vec::new(), deadline, look_at: None }
     }
 
@@ -121,6 +121,10 @@ impl Replica {
             Command::Pause | Command::Resume if self.role == Role::Secondary => {
                 self.refuse(id, Refusal::Other("the stream is the Primary's: pause and resume it there".into()));
             }
+            Command::Pause if self.is_through() => {
+                let why = "its own device failed, and hosts are served through the peer";
+                self.refuse(id, Refusal::Other(why.into()));
+            }
             Command::Pause => {
                 self.paused = true;
                 if let Some(owner) = &mut self.owner {
@@ -145,6 +149,7 @@ impl Replica {
                 let goes_on = self.compare_first_by_command(compare);
                 self.answer(id, goes_on.map(|remark| vec![remark]));
             }
+            Command::Reattach => self.reattach(id),
             Command::Shutdown => self.end(now, id),
         }
     }
@@ -163,7 +168,7 @@ impl Replica {
         self.outputs.push_back(Output::Answer { id, result: result.map(|remarks| Done { remarks }) });
     }
 
-    fn refuse(&mut self, id: CommandId, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, id: CommandId, refusal: Refusal) {
         self.answer(id, Err(refusal));
     }
 
@@ -193,6 +198,8 @@ impl Replica {
             Err(Refusal::PeerIsPrimary(_)) if dead_at.is_some() => (),
             Err(refusal) => return self.refuse(id, refusal),
         }
+        // What came before its device failed is applied as well as may be.
+        self.receiver.gated &= self.disk != DiskState::Failed;
         let mut remarks = Vec::new();
         if matches!(self.disk, DiskState::Inconsistent | DiskState::Outdated | DiskState::Failed) {
             remarks.push(format!(
@@ -250,37 +257,6 @@ impl Replica {
         self.peer_outdated = !alike;
         self.set_disk(DiskState::UpToDate);
         self.ascend(now);
-    }
-
-    /// The owner came back without its cache, and gave way: what it may lack of what was acknowledged is here.
-    pub(super) fn take_over(&mut self, now: Instant) {
-        self.caretaker = true;
-        self.outputs.push_back(Output::Event(Event::TakesOver));
-        self.promote_by_itself(now);
-    }
-
-    /// The peer has what it lacked. Hosts that know one path only still wait for it.
-    pub(super) fn hand_back(&mut self, now: Instant) {
-        let is_awaited = self.meeting.theirs().is_some_and(|theirs| theirs.resumes);
-        if self.caretaker && is_awaited && self.pending.is_none() && self.owner.is_some() {
-            self.caretaker = false;
-            self.outputs.push_back(Output::Event(Event::HandsBack));
-            let deadline = now + self.policy.max_stall.max(PATIENCE);
-            self.pending = Some(Pending::new(None, What::Demoting { force: false }, deadline));
-            self.show();
-        }
-    }
-
-    /// It is whole again, and the peer has given the hosts back.
-    pub(super) fn resume(&mut self, now: Instant) {
-        if self.pending.is_none() && std::mem::take(&mut self.resumes) {
-            self.promote_by_itself(now);
-        }
-    }
-
-    fn promote_by_itself(&mut self, now: Instant) {
-        let what = What::Promoting { force: false, since: now, flush: Flush::Due };
-        self.pending = Some(Pending::new(None, what, now + PROMOTION_PATIENCE));
     }
 
     /// Become owner under a new epoch, once that is on record.
@@ -437,6 +413,11 @@ impl Replica {
         (self.everything_due, self.counting) = (None, None);
         self.peer_outdated = false;
         self.paused = false;
+        self.lending.forget();
+        if self.disk == DiskState::Failed {
+            // Nothing on it is believed; the peer has what hosts were told was done.
+            self.forget_generation();
+        }
         self.outputs.push_back(Output::Event(Event::RoleChanged { role: self.role, epoch: self.epoch }));
         self.show();
     }
@@ -486,9 +467,14 @@ impl Replica {
 
     /// The operator's way out of a split brain: this copy is the one that is overwritten.
     fn give_way(&mut self) {
+        self.forget_generation();
+        self.set_disk(DiskState::Outdated);
+    }
+
+    /// From now on any other copy is the newer one.
+    pub(super) fn forget_generation(&mut self) {
         self.generation = Generation::NONE;
         self.history.clear();
-        self.set_disk(DiskState::Outdated);
     }
 
     fn end(&mut self, now: Instant, id: CommandId) {
@@ -639,7 +625,9 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::Ungate | Then::Greet), Err(StoreFailed)) => self.owed_to_record.push(then),
+            (then @ (Then::Renew | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => {
+                self.owed_to_record.push(then)
+            }
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
             (Then::Reign, Ok(())) => (),
             (Then::Renew, Ok(())) => {
@@ -666,7 +654,11 @@ impl Replica {
             }
             (Then::Together, result) => self.together(now, result),
             (Then::Greet, Ok(())) => self.greet_again(now),
-            (Then::Alone, Err(StoreFailed)) => self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER),
+            (Then::Alone, Err(StoreFailed)) => {
+                self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER);
+                self.owner.iter_mut().for_each(|owner| owner.is_degrading = false);
+            }
+            (Then::Through, Ok(())) => self.through_recorded(now),
             (Then::Weaken(id, mode), Ok(())) => {
                 self.weaken(now, mode);
                 self.answer(id, Ok(Vec::new()));
@@ -694,8 +686,8 @@ pub(super) fn process_ends() -> Refusal {
 }
 
 /// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A promotion, the flush before it and all.
-const PROMOTION_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PROMOTION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the end of the process waits for the peer.
 const ENDING_PATIENCE: Duration = Duration::from_secs(3);

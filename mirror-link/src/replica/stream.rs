@@ -137,7 +137,7 @@ impl Owner {
     }
 
     /// The write behind which the ring has all that the peer lacks, if it has.
-    fn goes_on_behind(&self, marks: Marks) -> Option<u64> {
+    pub(super) fn goes_on_behind(&self, marks: Marks) -> Option<u64> {
         let told = (marks.epoch == self.epoch).then_some(marks.applied_upto.0);
         // The Hello may be older than what has been acknowledged in this session since.
         let upto = told.max(self.peer.confirmed.then_some(self.peer.applied_upto))?;
@@ -179,6 +179,7 @@ impl Owner {
                 entry.received = entry.applied;
             }
         }
+        self.ask_again(None);
     }
 
     /// The ring holds no more: from now on only which blocks changed is kept.
@@ -236,6 +237,9 @@ impl Owner {
         }
         if self.ever_spilled {
             self.fetch_ahead(cx);
+        }
+        if self.is_through() {
+            self.ask(cx);
         }
     }
 
@@ -336,6 +340,7 @@ impl Owner {
             }
         }
         self.resend.make_contiguous().sort_unstable();
+        self.ask_again(None);
         if self.stream.as_ref().is_some_and(|stream| !stream.acknowledged) {
             self.say_begin(cx);
         }
@@ -363,9 +368,6 @@ impl Owner {
         }
         for &(first, last) in ack.received.iter() {
             (first.0.max(known + 1)..=last.0).for_each(|seq| self.mark_received(seq));
-        }
-        for &seq in &ack.failed {
-            self.apply_failed(cx, seq);
         }
         for &seq in &ack.differs {
             self.differs(cx, seq.0);
@@ -455,26 +457,35 @@ impl Owner {
         }
     }
 
-    fn apply_failed(&mut self, cx: &mut Context, seq: WriteSeq) {
-        let Some(entry) = self.ring.get(seq.0).filter(|entry| !entry.applied) else { return };
-        if let Some((volume, range)) = entry.op.place() {
-            self.set_dirty(volume, range, cx.now);
+    /// An Ack of this stream says that the peer's device failed.
+    pub fn tells_of_failure(&self, ack: &Ack) -> bool {
+        let is_newest = ack.epoch == self.epoch && ack.number > self.peer.ack_number;
+        let is_of = |stream: &Stream| ack.applied_upto.0 + 1 >= stream.begin.first.0;
+        !ack.failed.is_empty() && is_newest && self.stream.as_ref().is_some_and(is_of)
+    }
+
+    /// The peer takes nothing until it is repaired, and then everything: nothing is queued for it.
+    pub fn give_peer_up(&mut self, cx: &mut Context) {
+        if !self.detached {
+            self.withdraw_all(cx);
+            self.stop();
+            self.detached = true;
         }
-        cx.out.push_back(Output::Event(Event::PeerDiskFailed { seq }));
     }
 
     // Resync: one more writer.
 
     /// Take the next pieces up, or see to it that what was sent is on the peer's medium.
     pub fn resync_on(&mut self, cx: &mut Context) {
-        if !self.stream.as_ref().is_some_and(|stream| stream.acknowledged) {
-            return;
-        }
         if self.resync_retry.is_some_and(|due| due > cx.now) {
             return;
         }
         self.resync_retry = None;
-        if self.ordered_upto.is_some() {
+        if !self.stream.as_ref().is_some_and(|stream| stream.acknowledged) {
+            return;
+        }
+        // Nothing here is to be copied over the peer's where it has the only good copy.
+        if self.ordered_upto.is_some() || self.is_through() && !self.dirty.is_empty() {
             return;
         }
         let allowed = self.pace.allowed(cx.now, cx.policy.host_latency);

@@ -16,7 +16,7 @@ impl Owner {
 
     /// No write that a failover would undo overlaps it.
     pub fn may_read(&self, policy: Policy, volume: VolumeIndex, extent: Extent) -> bool {
-        policy.mode == Mode::Async || self.alone || !self.holding(volume, extent).any(|_| true)
+        !self.is_through() && (policy.mode == Mode::Async || self.alone || !self.holding(volume, extent).any(|_| true))
     }
 
     fn holding(&self, volume: VolumeIndex, extent: Extent) -> impl Iterator<Item = u64> {
@@ -31,6 +31,10 @@ impl Owner {
     pub fn read(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex, extent: Extent) {
         if self.may_read(cx.policy, volume, extent) || cx.planted.has(Fault::ReadThrough) {
             return cx.out.push_back(Output::Complete { op, result: Ok(()) });
+        }
+        if self.is_through() {
+            // What was read here is not to be believed: it is asked for at the peer.
+            return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Medium) });
         }
         let waits_for = self.holding(volume, extent).collect();
         self.reads.push(WaitingRead { op, waits_for, since: cx.now });
@@ -48,7 +52,8 @@ impl Owner {
     pub fn waits_since(&mut self) -> Option<Instant> {
         let waiting = self.active.iter().filter(|active| active.op.is_some() && active.is_done_here());
         let reads = self.reads.iter().filter(|read| self.waits_for_stalled(read));
-        self.waits_from = waiting.map(|active| active.since).chain(reads.map(|read| read.since)).min();
+        let fetch = self.oldest_fetch();
+        self.waits_from = waiting.map(|active| active.since).chain(reads.map(|read| read.since)).chain(fetch).min();
         self.waits_from
     }
 
@@ -82,7 +87,7 @@ impl Owner {
         let flush =
             |active: &Active| Some(active.seq) == self.last_flush && (!active.is_done_here() || self.is_established());
         let waited_for = |active: &Active| active.op.is_some() || flush(active);
-        self.active.iter().any(waited_for) || !self.plain.is_empty()
+        self.active.iter().any(waited_for) || !self.plain.is_empty() || !self.fetches.is_empty()
     }
 
     /// Tell those that have waited since before `before` that it did not come about in time.
@@ -125,6 +130,8 @@ impl Owner {
     pub fn abdicate(&mut self, cx: &mut Context) -> usize {
         let running =
             self.active.iter().filter(|active| matches!(active.local, Local::Running)).count() + self.plain.len();
+        let running = running + self.orphans;
+        self.end_fetches(cx, |_| true, BlockError::Fenced);
         let waiting = self.active.drain(..).filter_map(|active| active.op);
         let waiting = waiting.chain(self.plain.drain(..).map(|(_, op)| op));
         let waiting: Vec<HostOp> = waiting.chain(self.reads.drain(..).map(|read| read.op)).collect();

@@ -71,6 +71,15 @@ impl View {
     fn cut_as_owner(&self) -> Vec<String> {
         let View { here, peer, status, mine, .. } = self;
         let stall = time(status.max_stall_ms);
+        if status.disk == DiskState::Failed {
+            return vec![
+                format!(
+                    "Hosts would be told BUSY, each read and write after max_stall, {stall}: {here}'s device failed, and {peer} has the \
+                     only good copy."
+                ),
+                format!("So it goes on until {peer} is back, or, there: lunmirrorctl promote {}.", mine.group),
+            ];
+        }
         let mut text = match (status.mode, status.on_link_loss) {
             (Mode::Async, _) => vec![
                 "Hosts would notice nothing: mode async waits for nobody.".to_owned(),

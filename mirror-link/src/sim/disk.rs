@@ -112,12 +112,23 @@ pub struct Disk {
     cached: Vec<Cached>,
     number: u64,
     under_way: BTreeMap<LocalIo, Action>,
+    /// So many of the next actions fail; `u32::MAX`: all.
+    pub broken: u32,
 }
 
 impl Disk {
     pub fn new(volumes: &[u64]) -> Disk {
         let image: Image = volumes.iter().map(|&blocks| vec![ZEROES; blocks as usize]).collect();
-        Disk { durable: image.clone(), image, cached: Vec::new(), number: 0, under_way: BTreeMap::new() }
+        Disk { durable: image.clone(), image, cached: Vec::new(), number: 0, under_way: BTreeMap::new(), broken: 0 }
+    }
+
+    /// The next action fails.
+    pub fn strikes(&mut self) -> bool {
+        let strikes = self.broken > 0;
+        if strikes && self.broken != u32::MAX {
+            self.broken -= 1;
+        }
+        strikes
     }
 
     pub fn is_idle(&self) -> bool {

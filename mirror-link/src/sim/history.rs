@@ -8,7 +8,7 @@ use crate::config::Mode;
 use crate::ids::{OwnerEpoch, VolumeIndex};
 use crate::replica::io::Record;
 use crate::replica::status::{GroupStatus, LinkState};
-use crate::wire::message::MarkKind;
+use crate::wire::message::{DiskState, MarkKind, Role};
 
 /// Counts everything that hosts can see begin or end, on whichever node: two moments tell which came first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,10 @@ impl Promise {
         // A peer that is said to follow write by write is owed no less for having been outdated.
         if outdated && status.link != LinkState::Established {
             return Promise::Nothing;
+        }
+        // What hosts are told then the peer has, whatever the mode.
+        if status.role == Role::Primary && status.disk == DiskState::Failed {
+            return Promise::Applied;
         }
         match status.mode {
             Mode::Async => Promise::Nothing,
@@ -239,7 +243,11 @@ impl History {
 
     /// The block shows `u`, or what need not precede it.
     pub fn shows(&self, image: &Image, u: &Write, block: usize) -> bool {
-        let shown = image[u.at.volume][block];
+        self.shows_stamp(image[u.at.volume][block], u, block)
+    }
+
+    /// The same of a block that shows that.
+    pub fn shows_stamp(&self, shown: Stamp, u: &Write, block: usize) -> bool {
         if shown == u.stamp {
             return true;
         }

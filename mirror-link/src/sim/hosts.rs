@@ -133,15 +133,21 @@ impl World {
 
     /// The device first, then the replica is asked whether the host may see it.
     fn host_reads(&mut self, host: usize, node: usize, at: Place) {
-        let reign = self.reign(node);
-        let request = Request::Read { reign, at, stamps: Vec::new() };
+        let (reign, issued) = (self.reign(node), self.history.now());
+        let request = Request::Read { reign, at, stamps: Vec::new(), issued, is_fetched: false };
         let op = self.open(host, node, request);
+        if self.process(node).replica.reads_at_peer() {
+            return self.host_fetches(node, op);
+        }
         let delay = self.scenario.disk[node].draw(&mut self.rng);
         let incarnation = self.nodes[node].incarnation;
         self.after(delay, Event::HostRead { node, incarnation, op });
     }
 
     pub(super) fn host_has_read(&mut self, node: usize, op: HostOp) {
+        if self.in_trouble() && self.nodes[node].disk.strikes() {
+            return self.host_fetches(node, op);
+        }
         let Some(mut open) = self.process(node).open.remove(&op) else { return };
         let Request::Read { at, stamps, .. } = &mut open.request else { return };
         let at = *at;
@@ -155,7 +161,20 @@ impl World {
         self.note(&[6, op.0], |_| format!("{} lets {op:?} read at once", NAMES[node]));
         let promise = self.promise(node);
         self.close(&open, super::history::Outcome::Good, promise);
+        self.check_read(node, &open);
         self.host_answered(open.host, Ok(()));
+    }
+
+    /// The device failed, or is known to have.
+    pub(super) fn host_fetches(&mut self, node: usize, op: HostOp) {
+        let Some(Open { request: Request::Read { at, is_fetched, .. }, .. }) = self.process(node).open.get_mut(&op)
+        else {
+            return;
+        };
+        *is_fetched = true;
+        let at = *at;
+        let (volume, extent) = (VolumeIndex(at.volume as u16), self.extent(at));
+        self.turn(node, vec![Input::Fetch { op, volume, extent, error: BlockError::Medium }]);
     }
 
     fn open(&mut self, host: usize, node: usize, request: Request) -> HostOp {

@@ -36,6 +36,9 @@ pub enum Request {
         reign: ReignIndex,
         at: Place,
         stamps: Vec<Stamp>,
+        issued: Moment,
+        /// The peer is asked.
+        is_fetched: bool,
     },
 }
 

@@ -130,6 +130,7 @@ impl World {
     pub(super) fn mend(&mut self) {
         self.heal();
         for node in 0..2 {
+            self.nodes[node].disk.broken = 0;
             match self.nodes[node].status().map(|status| (status.paused, status.disk)) {
                 None => self.start(node),
                 Some((true, _)) => self.command(node, Command::Resume),
@@ -141,9 +142,17 @@ impl World {
 
     /// The device works again: the process starts anew on it.
     fn replace_failed(&mut self, node: usize) {
-        if self.nodes[node].status().is_some_and(|status| status.role == Role::Secondary) {
-            self.die(node, false);
-            self.after(100_000, Event::Start(node));
+        match self.nodes[node].status().map(|status| status.role) {
+            Some(Role::Secondary) if self.rng.coin() => self.command(node, Command::Reattach),
+            Some(Role::Secondary) => {
+                self.die(node, false);
+                self.after(100_000, Event::Start(node));
+            }
+            // Its hosts are served through the other.
+            Some(Role::Primary) if self.process(node).commands.is_empty() => {
+                self.command(node, Command::Demote { force: false });
+            }
+            Some(Role::Primary) | None => (),
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Trouble {
     Pause,
     /// Hosts rest until all is quiet, then both copies are compared.
     Rest,
+    /// A node's disk fails, once or for good. Only where a scenario is about that.
+    BreakDisk,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -166,6 +168,11 @@ impl Scenario {
         } else if rng.permille(100) {
             scenario.lose_caches(rng);
         }
+        // By dice of its own: the other seeds are what they were without it.
+        let mut dice = Rng::new(rng.clone().draw() ^ 0xD15C);
+        if dice.permille(150) {
+            scenario.break_disks(&mut dice);
+        }
         scenario
     }
 
@@ -198,6 +205,29 @@ impl Scenario {
         (self.store_fails, self.disk_fails) = (0, 0);
         for habits in &mut self.hosts {
             (habits.flushes, habits.durable) = (0, 0);
+            habits.think.high = 20_000;
+        }
+    }
+
+    /// Disks that fail, above all the owner's, and hosts that read.
+    fn break_disks(&mut self, dice: &mut Rng) {
+        if dice.coin() {
+            self.troubles = vec![Trouble::KillSlot, Trouble::CutLine, Trouble::RestartOwner, Trouble::Failover];
+            self.troubles.truncate(dice.between(1, 4) as usize);
+            self.trouble_every = Delay { low: 20_000, high: 500_000 };
+            self.length = 4_000_000;
+        }
+        // The pair is one most of the time.
+        self.reconnect.high = 20_000;
+        self.line.high = self.line.high.min(10_000);
+        for _ in 0..=self.troubles.len() / 2 {
+            self.troubles.push(Trouble::BreakDisk);
+        }
+        if dice.coin() {
+            self.store = Delay { low: 20_000, high: 100_000 };
+        }
+        for habits in &mut self.hosts {
+            habits.reads = 400;
             habits.think.high = 20_000;
         }
     }

@@ -8,6 +8,7 @@ use super::world::{Event, Phase, World};
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::Slot;
 use crate::replica::io::Command;
+use crate::replica::status::LinkState;
 use crate::wire::message::Role;
 
 impl World {
@@ -80,6 +81,7 @@ impl World {
             Trouble::ChangePolicy => self.change_policy(owner),
             Trouble::Pause => self.pause(owner),
             Trouble::Rest => self.rest(),
+            Trouble::BreakDisk => self.break_disk(owner, replica),
         }
     }
 
@@ -237,6 +239,22 @@ impl World {
         self.command(node, Command::Pause);
         let length = self.rng.skewed(1000, 3_000_000);
         self.after(length, Event::Command { node, command: Command::Resume });
+    }
+
+    /// Of the owner mostly: a few actions fail, or all from now on.
+    fn break_disk(&mut self, owner: Option<usize>, replica: Option<usize>) {
+        let node = if self.rng.permille(700) { owner } else { replica };
+        let is_one = owner.and_then(|owner| self.nodes[owner].status()).map(|status| status.link);
+        if is_one != Some(LinkState::Established) && self.rng.permille(800) {
+            return;
+        }
+        let actions = self.rng.pick(&[1, 1, 3, u32::MAX]);
+        node.into_iter().for_each(|node| self.nodes[node].disk.broken = actions);
+        if node == owner && self.rng.coin() {
+            // Before that is on record, as often as not.
+            let gone = self.rng.between(2_000, self.scenario.store.low + self.scenario.store.high);
+            self.after(gone, Event::Follows(Trouble::RestartOwner));
+        }
     }
 
     fn rest(&mut self) {

@@ -1,7 +1,7 @@
 //! Driving a replica as `group/` does: an input, all its outputs, the next; then the end of the turn.
 
 use super::checkers::Checker;
-use super::disk::{Answer, Stamp, stamps};
+use super::disk::{Answer, Stamp, ZEROES, stamps};
 use super::history::{History, Moment, Outcome, Promise};
 use super::node::{Open, Process, Request};
 use super::scenario::NAMES;
@@ -9,7 +9,7 @@ use super::store::Order;
 use super::world::{Event, World};
 use crate::block::BlockError;
 use crate::replica;
-use crate::replica::io::{HostOp, Input, LocalAction, LocalIo, Output, Standing, StoreFailed};
+use crate::replica::io::{Found, HostOp, Input, LocalAction, LocalIo, Output, Standing, StoreFailed};
 use crate::wire::message::{Message, Op, Role};
 
 impl World {
@@ -59,7 +59,7 @@ impl World {
         let now = self.instant();
         let process = self.process(node);
         let outputs: Vec<Output> = std::iter::from_fn(|| process.replica.poll_output()).collect();
-        if outputs.iter().any(|output| matches!(output, Output::Complete { .. })) {
+        if outputs.iter().any(|output| matches!(output, Output::Complete { .. } | Output::Fetched { .. })) {
             process.status = process.replica.status(now);
         }
         for output in outputs {
@@ -86,6 +86,7 @@ impl World {
             Output::Unspill { run, seq } => self.spill(node, Order::Get(run, seq)),
             Output::TrimSpill { upto } => self.spill(node, Order::Trim(upto)),
             Output::Complete { op, result } => self.complete(node, op, result),
+            Output::Fetched { op, result } => self.fetched(node, op, result),
             Output::Marked { volume, kind, data } => {
                 let id = data.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 self.process(node).marks.insert((volume, kind), id);
@@ -115,6 +116,9 @@ impl World {
     }
 
     fn disk_may_fail(&mut self, node: usize) -> bool {
+        if self.in_trouble() && self.nodes[node].disk.strikes() {
+            return true;
+        }
         let chance = self.scenario.disk_fails;
         chance > 0 && self.in_trouble() && !self.nodes[node].is_active() && self.rng.permille(chance)
     }
@@ -190,7 +194,27 @@ impl World {
         chance > 0 && self.in_trouble() && self.rng.permille(chance)
     }
 
+    /// From the peer, for a node whose disk failed.
+    fn fetched(&mut self, node: usize, op: HostOp, result: Result<Found, BlockError>) {
+        let found = result.map(|found| match found {
+            Found::Data(data) => Some(stamps(&data)),
+            Found::Zeroes | Found::Digest(_) => None,
+        });
+        if let (Ok(found), Some(open)) = (&found, self.process(node).open.get_mut(&op))
+            && let Request::Read { at, stamps, .. } = &mut open.request
+        {
+            *stamps = found.clone().unwrap_or_else(|| vec![ZEROES; at.blocks]);
+        }
+        self.complete(node, op, found.map(|_| ()));
+    }
+
     fn complete(&mut self, node: usize, op: HostOp, result: Result<(), BlockError>) {
+        let is_read = |open: &Open| matches!(&open.request, Request::Read { is_fetched: false, .. });
+        if result == Err(BlockError::Medium) && self.process(node).open.get(&op).is_some_and(is_read) {
+            // What the device told is not to be believed: the peer is asked.
+            let incarnation = self.nodes[node].incarnation;
+            return self.after(0, Event::HostFetch { node, incarnation, op });
+        }
         let Some(open) = self.process(node).open.remove(&op) else {
             return self.violate(Checker::Answers, format!("{} answers {op:?}, which waits for nothing", NAMES[node]));
         };
@@ -200,6 +224,7 @@ impl World {
         self.close(&open, outcome, promise);
         if result.is_ok() {
             self.check_acknowledged(node, &open);
+            self.check_read(node, &open);
         }
         self.host_answered(open.host, result);
     }
@@ -219,7 +244,7 @@ impl World {
             Request::Mark(id) => self.history.end_mark(*id, outcome, promise),
             Request::Flush { .. } if outcome != Outcome::Good => (),
             Request::Flush { reign, volume, issued } => self.harden(*reign, *volume, *issued, promise),
-            Request::Read { reign, at, stamps } if outcome == Outcome::Good => {
+            Request::Read { reign, at, stamps, .. } if outcome == Outcome::Good => {
                 self.history.saw(*reign, *at, stamps, promise);
             }
             Request::Read { .. } => (),
@@ -290,6 +315,8 @@ fn fingerprint(output: &Output) -> u64 {
                 Message::Op(op) => 3 << 40 | op.seq.0,
                 Message::Ack(ack) => 4 << 40 | ack.number,
                 Message::Position(position) => 5 << 40 | position.acknowledged.0,
+                Message::Read(read) => 6 << 40 | read.id,
+                Message::ReadDone(done) => 7 << 40 | done.id,
             };
             2 << 56 | u64::from(slot.0) << 48 | word
         }
@@ -304,6 +331,7 @@ fn fingerprint(output: &Output) -> u64 {
         Output::Event(_) => 11 << 56,
         Output::Misbehaved(_) => 12 << 56,
         Output::Map { write, .. } => 13 << 56 | write.0,
+        Output::Fetched { op, result } => 14 << 56 | u64::from(result.is_ok()) << 48 | op.0,
     }
 }
 

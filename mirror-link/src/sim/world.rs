@@ -33,6 +33,12 @@ pub enum Event {
         incarnation: u32,
         op: HostOp,
     },
+    /// The device can't be read: the peer is to be asked.
+    HostFetch {
+        node: usize,
+        incarnation: u32,
+        op: HostOp,
+    },
     Timer {
         node: usize,
         incarnation: u32,
@@ -307,6 +313,7 @@ impl World {
             Event::Watch => self.watch(),
             Event::Host(host) => self.host_works(host),
             Event::HostRead { node, incarnation, op } => self.of(node, incarnation, |w| w.host_has_read(node, op)),
+            Event::HostFetch { node, incarnation, op } => self.of(node, incarnation, |w| w.host_fetches(node, op)),
             Event::Timer { node, incarnation } => self.of(node, incarnation, |w| w.timer(node)),
             Event::Disk { node, incarnation, io, fails } => {
                 self.of(node, incarnation, |w| w.disk_ends(node, io, fails))
@@ -432,6 +439,10 @@ impl World {
         }
         if power {
             at.lost_power = restarted;
+        }
+        // Repaired, or it fails the next process too.
+        if at.disk.broken > 0 && self.rng.coin() {
+            at.disk.broken = 0;
         }
         self.peer_died(node, power);
     }

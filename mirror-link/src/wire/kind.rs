@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::body;
-use super::message::{MARK_MAX, PAYLOAD_MAX};
+use super::message::{MARK_MAX, PAYLOAD_MAX, READ_MAX};
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +16,8 @@ impl Kind {
     pub const BEGIN: Kind = Kind(0x11);
     pub const ACK: Kind = Kind(0x12);
     pub const POSITION: Kind = Kind(0x13);
+    pub const READ: Kind = Kind(0x14);
+    pub const READ_DONE: Kind = Kind(0x15);
     pub const WRITE: Kind = Kind(0x20);
     pub const WRITE_ZEROES: Kind = Kind(0x21);
     pub const UNMAP: Kind = Kind(0x22);
@@ -33,6 +35,8 @@ impl Kind {
             Kind::BEGIN => (body::BEGIN_LENGTH, 0),
             Kind::ACK => (body::ACK_LENGTH, 0),
             Kind::POSITION => (body::POSITION_LENGTH, 0),
+            Kind::READ => (body::READ_LENGTH, 0),
+            Kind::READ_DONE => (body::DONE_LENGTH, READ_MAX),
             Kind::WRITE => (body::OP_LENGTH, PAYLOAD_MAX),
             Kind::MARK => (body::OP_LENGTH, MARK_MAX),
             Kind::WRITE_ZEROES | Kind::UNMAP | Kind::FLUSH | Kind::VOID | Kind::RESYNC_DONE => (body::OP_LENGTH, 0),
@@ -67,6 +71,8 @@ impl fmt::Display for Kind {
             Kind::BEGIN => "BEGIN",
             Kind::ACK => "ACK",
             Kind::POSITION => "POSITION",
+            Kind::READ => "READ",
+            Kind::READ_DONE => "READ_DONE",
             Kind::WRITE => "WRITE",
             Kind::WRITE_ZEROES => "WRITE_ZEROES",
             Kind::UNMAP => "UNMAP",

@@ -44,6 +44,8 @@ pub enum Message {
     Op(OpFrame),
     Ack(Box<Ack>),
     Position(Position),
+    Read(Read),
+    ReadDone(ReadDone),
 }
 
 /// How a group stands at its sender: the tuple that both sides decide on. Sent when a session begins and whenever it changes.
@@ -288,6 +290,39 @@ impl Default for Position {
     }
 }
 
+/// An owner whose own device failed asks for blocks of the replica's copy. In no order with anything but what `after` says;
+/// asked again, under the same id, where no answer comes: one answer is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub epoch: OwnerEpoch,
+    /// The owner's number for it, of this epoch.
+    pub id: u64,
+    /// Every write up to this one is to be applied before the blocks are read.
+    pub after: WriteSeq,
+    pub volume: VolumeIndex,
+    /// At most [`READ_MAX`] bytes.
+    pub range: Range,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadDone {
+    /// Those of the question.
+    pub epoch: OwnerEpoch,
+    pub id: u64,
+    pub lent: Lent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lent {
+    /// All blocks of the range.
+    Data(Payload),
+    /// Nothing but zeroes; they are not sent as data.
+    Zeroes,
+    /// The replica's device can't read them.
+    Failed,
+}
+
 /// More overlaps fold into `after`.
 pub const ODEP_MAX: usize = 4;
 /// Runs in an Ack.
@@ -304,5 +339,7 @@ pub const SUSPECTS_MAX: usize = 4096;
 pub const HISTORY_MAX: usize = 16;
 /// Payload of a write, bytes: as much as one command may carry.
 pub const PAYLOAD_MAX: usize = 32 << 20;
+/// Bytes that one Read asks for; more are asked for in pieces.
+pub const READ_MAX: usize = 1 << 20;
 /// Bytes of a Mark.
 pub const MARK_MAX: usize = 1 << 20;

@@ -92,7 +92,22 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(Message::Op),
         2 => any_ack().prop_map(|ack| Message::Ack(Box::new(ack))),
         1 => any_position().prop_map(Message::Position),
+        1 => (epoch(), any::<(u64, u16, u64, u64)>(), seq()).prop_map(|(epoch, (id, volume, lba, blocks), after)| {
+            let range = Range { lba: Lba(lba), blocks: BlockCount(blocks) };
+            Message::Read(Read { epoch, id, after, volume: VolumeIndex(volume), range })
+        }),
+        1 => (epoch(), any::<u64>(), any_lent())
+            .prop_map(|(epoch, id, lent)| Message::ReadDone(ReadDone { epoch, id, lent })),
     ]
+}
+
+fn any_lent() -> impl Strategy<Value = Lent> {
+    let data = vec(any_data(), 1..4).prop_map(|pieces| {
+        let mut data = Payload::default();
+        pieces.into_iter().for_each(|piece| data.push(piece.into()));
+        data
+    });
+    prop_oneof![2 => data.prop_map(Lent::Data), 1 => Just(Lent::Zeroes), 1 => Just(Lent::Failed)]
 }
 
 fn any_position() -> impl Strategy<Value = Position> {

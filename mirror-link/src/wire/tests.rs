@@ -410,6 +410,9 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         failed: [first].into_iter().collect(),
         differs: [first].into_iter().collect(),
     };
+    let range = Range { lba: Lba(0), blocks: BlockCount(1) };
+    let read = Read { epoch, id: 1, after: seq, volume: VolumeIndex(0), range };
+    let done = ReadDone { epoch, id: 1, lent: Lent::Zeroes };
     let ack = of_group(Message::Ack(Box::new(ack)));
     let (volume, range, digest) = (VolumeIndex(1), Range { lba: Lba(0), blocks: BlockCount(1) }, Digest::ZEROES);
     let verify = op(Op::Verify { volume, range, digest, is_copy: false, known: seq });
@@ -421,6 +424,9 @@ fn epochs_and_numbers_that_nobody_comes_to_are_refused() {
         (of_group(Message::Begin(begin)), "BEGIN", 0, EPOCH),
         (of_group(Message::Begin(begin)), "BEGIN", 8, NUMBER),
         (of_group(Message::Position(Position::default())), "POSITION", 0, EPOCH),
+        (of_group(Message::Read(read)), "READ", 0, EPOCH),
+        (of_group(Message::Read(read)), "READ", 16, NUMBER),
+        (of_group(Message::ReadDone(done)), "READ_DONE", 0, EPOCH),
         (ack.clone(), "ACK", 0, EPOCH),
         (ack.clone(), "ACK", 16, NUMBER),
         (ack.clone(), "ACK", 24, NUMBER),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mirror_link::replica::status::LinkState;
-use mirror_link::wire::message::{MARK_MAX, MarkKind};
+use mirror_link::wire::message::{DiskState, MARK_MAX, MarkKind};
 
 use super::MirroredVolume;
 use crate::block::{BlockError, Eventually, Io};
@@ -14,7 +14,7 @@ pub trait Counterpart: Send + Sync + std::fmt::Debug {
     /// `NoSpace` where it is more than one mark can hold.
     fn tell(&self, kind: MarkKind, data: Bytes) -> Io<()>;
 
-    /// The peer is connected, and has on its medium everything that this node has done to the group.
+    /// The peer is connected, and both have on their media everything that this node has done to the group.
     fn is_alike(&self) -> bool;
 }
 
@@ -29,6 +29,7 @@ impl Counterpart for MirroredVolume {
 
     fn is_alike(&self) -> bool {
         let status = self.group().status();
-        status.link == LinkState::Established && status.durable_upto >= status.seq
+        let is_here = status.disk != DiskState::Failed;
+        is_here && status.link == LinkState::Established && status.durable_upto >= status.seq
     }
 }

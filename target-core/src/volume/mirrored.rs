@@ -7,8 +7,8 @@ use mirror_link::group::Group;
 use mirror_link::ids::VolumeIndex;
 
 use crate::block::{
-    Allocation, AllocationRun, BlockCount, BlockDevice, BlockLength, Capabilities, Durability, Eventually, Extent, Io,
-    Payload,
+    Allocation, AllocationRun, BlockCount, BlockDevice, BlockError, BlockLength, Capabilities, Durability, Eventually,
+    Extent, Io, Payload,
 };
 
 /// See the module. Its size stays: both nodes have agreed on it (`resize` answers `Fixed`, the trait's default).
@@ -33,10 +33,39 @@ impl MirroredVolume {
         self.index
     }
 
+    /// From the peer.
+    fn fetch(&self, extent: Extent, error: BlockError) -> Io<BytesMut> {
+        Eventually::later(self.group.clone().fetch(self.index, extent, error, BytesMut::new()))
+    }
+
+    fn fetch_if_failed(&self, extent: Extent, error: BlockError) -> Io<BytesMut> {
+        if is_failure(error) { self.fetch(extent, error) } else { Eventually::Now(Err(error)) }
+    }
+
     /// The copy on this node.
     pub fn local(&self) -> &Arc<dyn BlockDevice> {
         &self.local
     }
+}
+
+/// What was read here is the host's, or the peer is asked for it.
+async fn settle(
+    group: Arc<Group>,
+    index: VolumeIndex,
+    extent: Extent,
+    data: BytesMut,
+    settled: Result<(), BlockError>,
+) -> Result<BytesMut, BlockError> {
+    match settled {
+        Ok(()) => Ok(data),
+        Err(error) if is_failure(error) => group.fetch(index, extent, error, BytesMut::new()).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The device's own, or what a group says of a device that failed meanwhile.
+fn is_failure(error: BlockError) -> bool {
+    matches!(error, BlockError::Medium | BlockError::Io(_))
 }
 
 impl BlockDevice for MirroredVolume {
@@ -53,20 +82,34 @@ impl BlockDevice for MirroredVolume {
     }
 
     fn read(&self, extent: Extent, buffer: BytesMut) -> Io<BytesMut> {
+        if self.group.reads_at_peer() {
+            return self.fetch(extent, BlockError::Medium);
+        }
         let began = self.group.read_begins();
         match self.local.read(extent, buffer) {
             Eventually::Now(Ok(data)) => {
                 self.group.read_took(began);
-                self.group.may_read(self.index, extent).map(|settled| settled.map(|()| data))
+                match self.group.may_read(self.index, extent) {
+                    Eventually::Now(Ok(())) => Eventually::Now(Ok(data)),
+                    Eventually::Now(Err(error)) => self.fetch_if_failed(extent, error),
+                    Eventually::Later(settling) => {
+                        let (group, index) = (self.group.clone(), self.index);
+                        Eventually::later(async move { settle(group, index, extent, data, settling.await).await })
+                    }
+                }
             }
-            Eventually::Now(Err(error)) => Eventually::Now(Err(error)),
+            Eventually::Now(Err(error)) => self.fetch_if_failed(extent, error),
             Eventually::Later(reading) => {
                 let (group, index) = (self.group.clone(), self.index);
                 Eventually::later(async move {
-                    let data = reading.await?;
-                    group.read_took(began);
-                    group.may_read(index, extent).await?;
-                    Ok(data)
+                    let (data, settled) = match reading.await {
+                        Ok(data) => {
+                            group.read_took(began);
+                            (data, group.may_read(index, extent).await)
+                        }
+                        Err(error) => (BytesMut::new(), Err(error)),
+                    };
+                    settle(group, index, extent, data, settled).await
                 })
             }
         }
@@ -90,6 +133,10 @@ impl BlockDevice for MirroredVolume {
 
     /// As it is here: the peer's store may have its own granularity.
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
+        if self.group.reads_at_peer() {
+            // What the device that failed says of them is of no more use.
+            return Eventually::Now(Ok(vec![AllocationRun { blocks: extent.blocks(), mapped: true }]));
+        }
         self.local.allocation(extent, runs_max)
     }
 
@@ -98,6 +145,8 @@ impl BlockDevice for MirroredVolume {
     }
 
     fn prefetch(&self, extent: Extent) {
-        self.local.prefetch(extent);
+        if !self.group.reads_at_peer() {
+            self.local.prefetch(extent);
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod recorder;
 mod alone;
 mod apart;
 mod crashed;
+mod failing;
 mod faulty;
 mod joined;
 mod keeping;

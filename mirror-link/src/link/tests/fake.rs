@@ -159,7 +159,7 @@ impl Member for Arc<Fake> {
                 Message::Hello(hello) => self.note(Told::Hello(hello.group)),
                 Message::Op(op) => self.note(Told::Write(op.seq.0)),
                 Message::Begin(_) | Message::Ack(_) => {}
-                Message::Position(_) => panic!("nobody sent it"),
+                Message::Position(_) | Message::Read(_) | Message::ReadDone(_) => panic!("nobody sent it"),
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::replica::status::{GroupStatus, LinkState};
 use crate::sim::Time;
 use crate::sim::scenario::NAMES;
 use crate::sim::world::{Pace, Phase, WATCH, World};
-use crate::wire::message::Role;
+use crate::wire::message::{DiskState, Role};
 
 impl World {
     /// The world's heartbeat: everything that time alone brings about.
@@ -127,7 +127,9 @@ impl World {
         }
         let established = |node: &usize| {
             let Some(status) = self.nodes[*node].status() else { return false };
-            status.role == Role::Primary && status.link == LinkState::Established && self.nodes[*node].is_active()
+            let is_good = status.disk != DiskState::Failed;
+            let is_established = status.role == Role::Primary && status.link == LinkState::Established;
+            is_good && is_established && self.nodes[*node].is_active()
         };
         (0..2).find(established)
     }

@@ -5,6 +5,7 @@ mod bounded;
 mod closed;
 mod kept;
 mod one_writer;
+mod reads;
 mod verified;
 
 pub(super) use closed::closed_under_some;
@@ -22,6 +23,8 @@ pub enum Checker {
     Rpo,
     /// I3: what was acknowledged before is there where what came after it is.
     Closed,
+    /// A read shows what was acknowledged before it was asked, whichever copy it comes from.
+    Reads,
     /// I4: one owner writes, in an epoch that is nobody else's and durable.
     OneWriter,
     /// I6: no more memory than was configured.

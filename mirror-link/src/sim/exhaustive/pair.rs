@@ -265,7 +265,7 @@ impl Pair {
                 self.violate(Checker::Protocol, format!("{} finds that its peer misbehaved: {how}", NAMES[node]));
             }
             Output::Spill { .. } | Output::Unspill { .. } | Output::TrimSpill { .. } => (),
-            Output::Marked { .. } | Output::Event(_) => (),
+            Output::Marked { .. } | Output::Fetched { .. } | Output::Event(_) => (),
         }
         None
     }

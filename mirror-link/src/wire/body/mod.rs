@@ -5,13 +5,14 @@ mod begin;
 mod control;
 pub(super) mod field;
 pub(super) mod hello;
+mod lent;
 mod op;
 mod position;
 
 use bytes::{Bytes, BytesMut};
 
 use super::header::Header;
-use super::message::{Frame, GroupFrame, Message, Op, OpFrame};
+use super::message::{Frame, GroupFrame, Lent, Message, Op, OpFrame, ReadDone};
 use super::{Kind, WireError};
 use crate::block::Payload;
 use crate::ids::{GroupIndex, SessionId};
@@ -20,6 +21,7 @@ pub(super) use ack::LENGTH as ACK_LENGTH;
 pub(super) use begin::LENGTH as BEGIN_LENGTH;
 pub(super) use control::LENGTH as CONTROL_LENGTH;
 pub(super) use hello::LENGTH as HELLO_LENGTH;
+pub(super) use lent::{DONE_LENGTH, READ_LENGTH};
 pub(super) use op::{LENGTH as OP_LENGTH, VERIFY_LENGTH};
 pub(super) use position::LENGTH as POSITION_LENGTH;
 
@@ -34,6 +36,8 @@ pub(super) fn kind(frame: &Frame) -> Kind {
             Message::Op(frame) => op::kind(&frame.op),
             Message::Ack(_) => Kind::ACK,
             Message::Position(_) => Kind::POSITION,
+            Message::Read(_) => Kind::READ,
+            Message::ReadDone(_) => Kind::READ_DONE,
         },
     }
 }
@@ -48,6 +52,8 @@ pub(super) fn put(frame: &Frame, out: &mut BytesMut) {
             Message::Op(frame) => op::put(frame, out),
             Message::Ack(ack) => ack::put(ack, out),
             Message::Position(position) => position::put(position, out),
+            Message::Read(read) => lent::put_read(read, out),
+            Message::ReadDone(done) => lent::put_done(done, out),
         },
     }
 }
@@ -72,6 +78,8 @@ fn parse_message(header: &Header, body: &[u8]) -> Result<Message, field::BodyFau
         Kind::BEGIN => field::whole(begin::parse, body).map(Message::Begin),
         Kind::ACK => field::whole(ack::parse, body).map(|ack| Message::Ack(Box::new(ack))),
         Kind::POSITION => field::whole(position::parse, body).map(Message::Position),
+        Kind::READ => field::whole(lent::read, body).map(Message::Read),
+        Kind::READ_DONE => field::whole(|input| lent::done(header.content_length, input), body).map(Message::ReadDone),
         kind => field::whole(|input| op::parse(kind, header.content_length, input), body).map(Message::Op),
     }
 }
@@ -84,21 +92,21 @@ pub(super) enum Content<'a> {
 }
 
 pub(super) fn content(frame: &Frame) -> Content<'_> {
-    let Frame::Group(GroupFrame { message: Message::Op(OpFrame { op, .. }), .. }) = frame else {
-        return Content::Nothing;
-    };
-    match op {
-        Op::Write { data, .. } => Content::Data(data),
-        Op::Mark { data, .. } => Content::Mark(data),
+    let Frame::Group(GroupFrame { message, .. }) = frame else { return Content::Nothing };
+    match message {
+        Message::Op(OpFrame { op: Op::Write { data, .. }, .. }) => Content::Data(data),
+        Message::Op(OpFrame { op: Op::Mark { data, .. }, .. }) => Content::Mark(data),
+        Message::ReadDone(ReadDone { lent: Lent::Data(data), .. }) => Content::Data(data),
         _ => Content::Nothing,
     }
 }
 
 pub(super) fn attach(frame: &mut Frame, content: Bytes) {
-    let Frame::Group(GroupFrame { message: Message::Op(OpFrame { op, .. }), .. }) = frame else { return };
-    match op {
-        Op::Write { data, .. } => *data = content.into(),
-        Op::Mark { data, .. } => *data = content,
+    let Frame::Group(GroupFrame { message, .. }) = frame else { return };
+    match message {
+        Message::Op(OpFrame { op: Op::Write { data, .. }, .. }) => *data = content.into(),
+        Message::Op(OpFrame { op: Op::Mark { data, .. }, .. }) => *data = content,
+        Message::ReadDone(ReadDone { lent: Lent::Data(data), .. }) => *data = content.into(),
         _ => (),
     }
 }

@@ -1,0 +1,123 @@
+//! A replica alone, whose files answer as the test says.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Replica;
+use super::io::{Command, CommandId, HostChange, HostOp, Input, MapWrite, Output, StoreFailed};
+use crate::block::{BlockError, Durability};
+use crate::config::{GroupConfig, MapBounds, Mode, OnJournalFull, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::extent::{BlockCount, BlockLength, Extent, Lba};
+use crate::ids::{Instance, VolumeIndex};
+use crate::wire::message::Role;
+
+const STALL: Duration = Duration::from_secs(1);
+
+struct Alone {
+    replica: Replica,
+    now: Instant,
+    maps: Vec<MapWrite>,
+    answers: Vec<(HostOp, Result<(), BlockError>)>,
+}
+
+impl Alone {
+    /// It serves without its peer.
+    fn serving() -> Alone {
+        let config = GroupConfig {
+            name: "db".into(),
+            peer: "beta".into(),
+            volumes: vec![VolumeSpec {
+                name: "db".into(),
+                block_length: BlockLength::B512,
+                capacity: BlockCount(1 << 20),
+            }],
+            first_role: Role::Primary,
+            policy: Policy {
+                mode: Mode::Async,
+                on_link_loss: OnLinkLoss::Degrade,
+                max_stall: STALL,
+                wait_for_peer: Duration::from_secs(60),
+                host_latency: None,
+                on_journal_full: OnJournalFull::Detach,
+            },
+            map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
+            scrub: None,
+            queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 },
+        };
+        let now = Instant::now();
+        let replica = Replica::new(config, "alpha".into(), Instance(1), 7, None, now);
+        let mut alone = Alone { replica, now, maps: Vec::new(), answers: Vec::new() };
+        alone.handle(Input::Command { id: CommandId(1), command: Command::Promote { force: true } });
+        alone
+    }
+
+    /// Records are written and devices answer at once; the map waits for the test.
+    fn handle(&mut self, input: Input) {
+        self.replica.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.replica.poll_output() {
+            match output {
+                Output::Store { write, .. } => self.replica.handle(self.now, Input::Stored { write, result: Ok(()) }),
+                Output::Local { io, .. } => self.replica.handle(self.now, Input::LocalDone { io, result: Ok(()) }),
+                Output::Map { write, .. } => self.maps.push(write),
+                Output::Complete { op, result } => self.answers.push((op, result)),
+                _ => (),
+            }
+        }
+    }
+
+    fn write(&mut self, op: u64, lba: u64) {
+        let extent = Extent::new(Lba(lba), BlockCount(1), BlockCount(1 << 20)).unwrap();
+        let data = Bytes::from(vec![7; 512]).into();
+        let change = HostChange::Write { volume: VolumeIndex(0), extent, data, durability: Durability::Cached };
+        self.handle(Input::Submit { op: HostOp(op), change });
+    }
+
+    /// Whatever is due within that time happens when it is.
+    fn passes(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.replica.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.replica.handle_timeout(self.now);
+            self.drain();
+            assert!(self.replica.poll_timeout().is_none_or(|due| due > self.now), "what was due is done");
+        }
+        self.now = end;
+    }
+
+    fn mapped(&mut self, result: Result<(), StoreFailed>) {
+        let write = self.maps.remove(0);
+        self.handle(Input::Mapped { write, result });
+    }
+}
+
+#[test]
+fn a_map_that_hangs_is_waited_for_no_longer_than_max_stall() {
+    let mut alone = Alone::serving();
+    alone.write(1, 0);
+    alone.passes(STALL / 2);
+    alone.write(2, 1);
+    assert_eq!((alone.maps.len(), alone.answers.len()), (1, 0));
+    alone.passes(STALL / 2);
+    assert_eq!(alone.answers, [(HostOp(1), Err(BlockError::Stalled))]);
+    alone.mapped(Ok(()));
+    assert_eq!(alone.answers[1..], [(HostOp(2), Ok(()))], "it has waited half as long");
+    alone.write(3, 2);
+    assert_eq!(alone.answers[2..], [(HostOp(3), Ok(()))], "its region is hot");
+    alone.passes(10 * STALL);
+}
+
+#[test]
+fn a_map_that_cannot_be_written_is_told_at_once_and_tried_again() {
+    let mut alone = Alone::serving();
+    alone.write(1, 0);
+    alone.mapped(Err(StoreFailed));
+    assert_eq!(alone.answers, [(HostOp(1), Err(BlockError::Stalled))]);
+    alone.write(2, 0);
+    alone.mapped(Ok(()));
+    assert_eq!(alone.answers[1..], [(HostOp(2), Ok(()))]);
+}
