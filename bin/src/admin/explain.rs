@@ -46,6 +46,10 @@ impl View<'_> {
             (Role::Primary, _, Some(HeldBack::PeerIsPrimary)) => {
                 format!("{here} is Primary of {name} and does not serve it: {peer} said that it is Primary too.")
             }
+            (Role::Primary, _, Some(HeldBack::LostCache)) => format!(
+                "{here} is Primary of {name} and does not serve it: its machine went down, and {peer} may hold what hosts were told \
+                 was on both. Bring {peer} back or promote it; if it is gone for good, promote here with --force."
+            ),
             (Role::Primary, _, None) => format!(
                 "{here} is Primary of {name} and serves nothing yet: {peer} may have taken over, so it is waited for, at \
                  most wait_for_peer."

@@ -138,6 +138,10 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
                 "{name}: not served: {} says that it is Primary; lunmirrorctl explain {name} says what to do",
                 group.peer
             )),
+            Some(HeldBack::LostCache) => notes.push(format!(
+                "{name}: not served: what its machine lost is with {}; lunmirrorctl explain {name} says what to do",
+                group.peer
+            )),
             None => (),
         }
         let is_owner = status.role == Role::Primary;

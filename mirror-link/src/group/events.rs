@@ -41,6 +41,10 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
              (`lunmirrorctl peers` shows its last error); only if its copy is to be given up: end it there, then lunmirrorctl \
              promote {group} --force here"
         ),
+        Event::HeldBack(HeldBack::LostCache) => tracing::error!(
+            %group, %peer,
+            "not served: this machine went down while it was Primary, and writes that hosts had been told were on both may be with              the peer alone. Bring the peer back, which mends this copy, or promote it; only if it is gone for good: lunmirrorctl              promote {group} --force here"
+        ),
         Event::TakesOver => tracing::warn!(
             %group, %peer,
             "taking over: the peer was Primary, and its machine went down with writes that it had acknowledged in its cache; they              are here. It is Primary again once it has them, unless hosts come here meanwhile"

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use super::dirty::DirtyMap;
 use super::io::{Event, HostChange, HostOp, LocalAction, Map, MapChange, MapWrite, Output, Region, StoreFailed};
+use super::local_work::LocalWork;
 use super::machine::{Replica, Then};
-use super::owner::{LocalWork, Owner};
+use super::owner::Owner;
 use super::planted::Fault;
 use super::status::MapStatus;
 use crate::block::BlockError;

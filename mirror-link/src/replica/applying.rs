@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::io::{Found, LocalAction, Output};
+use super::local_work::LocalWork;
 use super::machine::{Replica, Then};
-use super::owner::LocalWork;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{Generation, VolumeIndex, WriteSeq};

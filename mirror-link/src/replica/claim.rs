@@ -74,11 +74,19 @@ impl Replica {
     }
 
     fn why_hold_back(&self, now: Instant) -> Option<HeldBack> {
+        if self.lacks_its_cache() {
+            return Some(HeldBack::LostCache);
+        }
         let claim = self.claim?;
         if claim.role == Role::Primary {
             return Some(HeldBack::PeerIsPrimary);
         }
         (claim.is_fresh(now) && self.meeting.theirs().is_none()).then_some(HeldBack::PeerLives)
+    }
+
+    /// What hosts were told was on both may be with the peer alone.
+    pub(super) fn lacks_its_cache(&self) -> bool {
+        self.lost_cache && !self.peer_outdated && !self.planted.has(Fault::TrustOwnCache)
     }
 
     /// The peer is heard and says that it is Primary, and no session says otherwise.

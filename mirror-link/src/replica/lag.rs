@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::owner::{Copied, Owner, Purpose};
+use super::status::{GroupStatus, QueueStatus, ResyncStatus};
 use crate::config::Policy;
 use crate::extent::Extent;
 use crate::ids::{VolumeIndex, WriteSeq};
@@ -75,5 +76,34 @@ impl Owner {
     pub(super) fn is_copied(&self) -> bool {
         let is_copy = |copy: &Copied| copy.purpose != Purpose::Verify;
         self.dirty.is_empty() && self.resync_reads == 0 && !self.copies.iter().any(is_copy)
+    }
+
+    // For people.
+
+    pub fn tell(&self, status: &mut GroupStatus, policy: Policy, now: Instant) {
+        super::status::tell_rpo(status, &self.volumes, &self.position(policy, now), 0.0);
+        status.seq = WriteSeq(self.ring.next() - 1);
+        status.received_upto = WriteSeq(self.peer.received_upto);
+        status.applied_upto = WriteSeq(self.peer.applied_upto);
+        status.durable_upto = WriteSeq(self.peer.durable_upto);
+        status.queue = QueueStatus {
+            writes: self.ring.len() as u64,
+            memory_bytes: self.ring.memory_bytes,
+            memory_bytes_max: self.bounds.memory,
+            spilled_bytes: self.ring.spilled_bytes,
+            spilled_bytes_max: self.bounds.spill,
+            dirty_bytes: self.dirty.bytes(),
+        };
+        status.resync = self.resync.map(|resync| {
+            let left_bytes = self.dirty.bytes();
+            let seconds = now.saturating_duration_since(resync.began).as_secs_f64();
+            let done = resync.total_bytes.saturating_sub(left_bytes) as f64;
+            let bytes_per_second = if seconds > 0.0 { done / seconds } else { 0.0 };
+            let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
+            let host_latency_goal = self.pace.goal(policy.host_latency).map(|goal| goal.as_secs_f64());
+            let (total_bytes, compares) = (resync.total_bytes, self.unknown.is_some());
+            ResyncStatus { total_bytes, left_bytes, bytes_per_second, seconds_left, host_latency_goal, compares }
+        });
+        status.verify = self.verify.as_ref().map(|verify| verify.told(&self.volumes, now));
     }
 }

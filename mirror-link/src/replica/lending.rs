@@ -1,8 +1,8 @@
 //! The replica lends its blocks to an owner whose own device failed. Pure.
 
 use super::io::{Found, LocalAction, Misbehaviour, Output};
+use super::local_work::LocalWork;
 use super::machine::Replica;
-use super::owner::LocalWork;
 use super::planted::Fault;
 use super::receiver::misbehaved;
 use super::through::{READ_BYTES_MAX, READS_MAX};

@@ -11,8 +11,9 @@ use super::io::{
 };
 use super::journal::JournalLeft;
 use super::lending::Lending;
+use super::local_work::LocalWork;
 use super::meeting::Meeting;
-use super::owner::{Context, LocalWork, Owner};
+use super::owner::{Context, Owner};
 use super::planted::{Fault, Planted};
 use super::receiver::Receiver;
 use super::reign::{Former, Pending};

@@ -19,6 +19,7 @@ pub mod io;
 pub mod journal;
 mod lag;
 mod lending;
+mod local_work;
 mod machine;
 mod meeting;
 mod owner;

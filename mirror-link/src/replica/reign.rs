@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use super::claim::may_promote;
 use super::dirty::DirtyMap;
 use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Refusal, StoreFailed};
+use super::local_work::LocalWork;
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
-use super::owner::{LocalWork, Owner};
+use super::owner::Owner;
 use super::planted::Fault;
 use super::receiver::Receiver;
 use crate::block::BlockError;
@@ -185,6 +186,10 @@ impl Replica {
             // It waits at start for a peer that may have taken over; the operator knows better, unless that peer says so.
             if !force && let Err(refusal) = self.refuse_beside_rival(now) {
                 return self.refuse(id, refusal);
+            }
+            if !force && self.lacks_its_cache() {
+                let why = "its machine went down, and writes that hosts had been told were on both may be with the peer alone";
+                return self.refuse(id, Refusal::Disk(self.disk, why.into()));
             }
             self.wait_until = None;
             self.pending = Some(Pending::new(Some(id), What::Ascending, now + PATIENCE));

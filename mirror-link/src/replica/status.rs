@@ -88,6 +88,8 @@ pub enum HeldBack {
     PeerLives,
     /// It says that it is Primary, or did when it was last heard.
     PeerIsPrimary,
+    /// This node's machine went down while it was Primary: the peer may hold what went with its cache.
+    LostCache,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

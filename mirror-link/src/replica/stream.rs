@@ -15,9 +15,8 @@ use super::planted::Fault;
 use super::receiver::misbehaved;
 use super::reconcile::Missing;
 use super::ring::{FRAME_COST, Place};
-use super::status::{GroupStatus, LinkState, QueueStatus, ResyncStatus};
+use super::status::LinkState;
 use crate::block::{Allocation, BlockError, Payload};
-use crate::config::Policy;
 use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::{Generation, Instance, Slot, VolumeIndex, WriteSeq};
 use crate::wire::message::{Ack, Begin, Marks, Message, Op, Range};
@@ -660,33 +659,6 @@ impl Owner {
             Some(_) if self.resync.is_some() => LinkState::Resyncing,
             Some(_) => LinkState::Replaying,
         }
-    }
-
-    pub fn tell(&self, status: &mut GroupStatus, policy: Policy, now: Instant) {
-        super::status::tell_rpo(status, &self.volumes, &self.position(policy, now), 0.0);
-        status.seq = WriteSeq(self.ring.next() - 1);
-        status.received_upto = WriteSeq(self.peer.received_upto);
-        status.applied_upto = WriteSeq(self.peer.applied_upto);
-        status.durable_upto = WriteSeq(self.peer.durable_upto);
-        status.queue = QueueStatus {
-            writes: self.ring.len() as u64,
-            memory_bytes: self.ring.memory_bytes,
-            memory_bytes_max: self.bounds.memory,
-            spilled_bytes: self.ring.spilled_bytes,
-            spilled_bytes_max: self.bounds.spill,
-            dirty_bytes: self.dirty.bytes(),
-        };
-        status.resync = self.resync.map(|resync| {
-            let left_bytes = self.dirty.bytes();
-            let seconds = now.saturating_duration_since(resync.began).as_secs_f64();
-            let done = resync.total_bytes.saturating_sub(left_bytes) as f64;
-            let bytes_per_second = if seconds > 0.0 { done / seconds } else { 0.0 };
-            let seconds_left = (bytes_per_second > 0.0).then(|| left_bytes as f64 / bytes_per_second);
-            let host_latency_goal = self.pace.goal(policy.host_latency).map(|goal| goal.as_secs_f64());
-            let (total_bytes, compares) = (resync.total_bytes, self.unknown.is_some());
-            ResyncStatus { total_bytes, left_bytes, bytes_per_second, seconds_left, host_latency_goal, compares }
-        });
-        status.verify = self.verify.as_ref().map(|verify| verify.told(&self.volumes, now));
     }
 }
 
