@@ -87,6 +87,20 @@ pub struct GroupConfig {
     pub policy: Policy,
     pub queue: QueueBounds,
     pub map: MapBounds,
+    pub aside: AsideBounds,
+    /// T1: how long a replica says that it is UpToDate without having heard its owner.
+    pub lease: Duration,
+}
+
+/// What is kept of a copy that a resync overwrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsideBounds {
+    /// Bytes that a group's undo stores may take together; 0: nothing is kept.
+    pub undo_max: u64,
+    /// How long an undo store is kept.
+    pub undo_keep: Duration,
+    /// Of volumes in files, on a file system that can: the whole copy, until the resync is done.
+    pub snapshot: bool,
 }
 
 /// How finely the map on disk tells where the copies may differ.

@@ -119,6 +119,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::PromoteUnflushed => &["Alike", "Closed"],
         Fault::IgnoreSuspects | Fault::ForgetEarly => &["Alike", "Kept", "Closed"],
         Fault::ForgetSlotResend => &["Answers", "Settles"],
+        Fault::OverwriteUnkept => &["Undo"],
+        Fault::NeverLapse => &["Fresh"],
     }
 }
 

@@ -24,6 +24,7 @@ pub fn group() -> GroupReport {
         status: GroupStatus {
             role: Role::Primary,
             disk: DiskState::UpToDate,
+            up_to_date_ms_ago: None,
             standing: Standing::Active,
             link: LinkState::Established,
             split_brain: false,
@@ -47,6 +48,7 @@ pub fn group() -> GroupReport {
             queue: QueueStatus { memory_bytes_max: 64 << 20, ..QueueStatus::default() },
             resync: None,
             map: Default::default(),
+            aside: Default::default(),
         },
     }
 }

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnJournalFull, OnLinkLoss,
-    PeerConfig, Policy, QueueBounds, Role, Store, VolumeConfig, VolumeMirror, VolumeName,
+    Admin, AsideBounds, DEFAULT_ASIDE, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode,
+    NodeName, OnJournalFull, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role, Store, VolumeConfig, VolumeMirror,
+    VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -15,7 +16,7 @@ use super::convert::{REMEDY_VOLUME_NAME, is_volume_name};
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
 use super::limits::{TIME, number, size, time};
-use super::raw::{RawMap, RawMirror, RawQueue};
+use super::raw::{RawMap, RawMirror, RawQueue, RawUndo};
 
 /// What a volume's `mirror` may refer to.
 pub struct Neighbours<'a> {
@@ -69,6 +70,11 @@ pub fn mirror(
     });
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
     let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
+    let undo = undo(raw.undo.unwrap_or_default(), &place.at("undo"), findings);
+    let snapshot = match raw.snapshot {
+        Some(word) => choice(&word, "choice", &SNAPSHOT, &place.at("snapshot"), findings),
+        None => Some(DEFAULT_ASIDE.snapshot),
+    };
     Some(VolumeMirror {
         peer: peer?,
         group: group?,
@@ -83,6 +89,7 @@ pub fn mirror(
         },
         queue,
         map,
+        aside: AsideBounds { snapshot: snapshot?, ..undo },
     })
 }
 
@@ -145,6 +152,15 @@ fn map(raw: RawMap, place: &Place, findings: &mut Findings) -> MapBounds {
     }
     let hot_max = number(raw.hot_regions, HOT_REGIONS, default.hot_max, &place.at("hot_regions"), findings);
     MapBounds { piece_bytes, hot_max }
+}
+
+fn undo(raw: RawUndo, place: &Place, findings: &mut Findings) -> AsideBounds {
+    let default = DEFAULT_ASIDE;
+    AsideBounds {
+        undo_max: size(raw.max, UNDO_BYTES, default.undo_max, &place.at("max"), findings),
+        undo_keep: time(raw.keep, UNDO_KEEP, default.undo_keep, &place.at("keep"), findings),
+        ..default
+    }
 }
 
 /// What cannot be mirrored, and what had better not be.
@@ -263,6 +279,14 @@ const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// Bytes: none, up to a whole large disk.
 const JOURNAL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+const SNAPSHOT: [(&str, bool); 2] = [("auto", true), ("off", false)];
+
+/// Bytes: none, up to a whole large disk.
+const UNDO_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+/// Long enough for somebody to look, up to a year.
+const UNDO_KEEP: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// No less than a block; more, and a single write would send megabytes again.
 const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);

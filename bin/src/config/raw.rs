@@ -84,12 +84,21 @@ pub struct RawMirror {
     pub queue: Option<RawQueue>,
     pub map: Option<RawMap>,
     pub resync: Option<RawResync>,
+    pub undo: Option<RawUndo>,
+    pub snapshot: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawResync {
     pub host_latency: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawUndo {
+    pub max: Option<Size>,
+    pub keep: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize)]

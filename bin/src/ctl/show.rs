@@ -1,6 +1,7 @@
 //! Answers as people read them.
 
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
@@ -127,6 +128,7 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
         if let Some(resync) = status.resync.as_ref().filter(|_| with_resyncs) {
             notes.push(format!("{name}: resync {} % done, {}", percent_done(resync), resync_left(resync)));
         }
+        notes.extend(kept_aside(group));
         match status.held_back {
             Some(HeldBack::PeerLives) => notes.push(format!(
                 "{name}: not served: {} lives and is not met; lunmirrorctl explain {name} says what to do",
@@ -156,6 +158,29 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
         if let Some(error) = peer.last_error.as_ref().filter(|_| peer.phase != Phase::Up) {
             notes.push(format!("{name}: {error}"));
         }
+    }
+    notes
+}
+
+/// Where what a resync has overwritten is.
+pub fn kept_aside(group: &GroupReport) -> Vec<String> {
+    let (name, status) = (&group.name, &group.status);
+    let mut notes = Vec::new();
+    if status.aside.undo_stores > 0 {
+        let kept = bytes(status.aside.undo_bytes);
+        notes.push(format!(
+            "{name}: blocks written here alone were discarded, and are kept ({kept}): lunmirrorctl undo list {name}"
+        ));
+    }
+    if let Some(snapshot) = &status.aside.snapshot {
+        let files: Vec<String> = snapshot.files.iter().map(|path| path.display().to_string()).collect();
+        let taken = UNIX_EPOCH + Duration::from_secs(snapshot.taken);
+        notes.push(format!(
+            "{name}: the copy as it was before the resync, of generation {}, is in {} since {}",
+            snapshot.generation,
+            files.join(" "),
+            humantime::format_rfc3339_seconds(taken)
+        ));
     }
     notes
 }

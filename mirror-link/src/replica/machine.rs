@@ -7,9 +7,11 @@ use super::activity::Activity;
 use super::claim::Claim;
 use super::dirty::DirtyMap;
 use super::io::{
-    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
+    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Overwritten, Record, Standing, StoreFailed,
+    StoreWrite,
 };
 use super::journal::JournalLeft;
+use super::lease::Lease;
 use super::meeting::Meeting;
 use super::owner::{Context, LocalWork, Owner};
 use super::planted::Planted;
@@ -44,6 +46,8 @@ pub struct Replica {
     pub(super) dirty_since: Option<Generation>,
     /// Of a Primary: what the map counts, since the peer last got everything. Of a Secondary: whose resync it is in.
     pub(super) counting: Option<Generation>,
+    /// This copy, as long as it is to be put aside before anything is written over it.
+    pub(super) overwritten: Option<Overwritten>,
     pub(super) crashed_owner: bool,
     /// And writes that the peer was to have as well may have gone with the cache.
     pub(super) lost_cache: bool,
@@ -61,6 +65,7 @@ pub struct Replica {
     /// While this node reigns: it is Primary, and its epoch is durable.
     pub(super) owner: Option<Owner>,
     pub(super) receiver: Receiver,
+    pub(super) lease: Lease,
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
@@ -127,7 +132,9 @@ pub(super) enum Then {
     Together,
     /// The peer may know what is on record.
     Greet,
-    /// The copy is on record as Inconsistent: overwrite it.
+    /// The copy is on record as Inconsistent: put aside what is to be kept of it.
+    KeepAside,
+    /// That is done, and on record: overwrite it.
     Ungate,
     Answer(CommandId),
     /// Acknowledge as this mode promises.
@@ -172,6 +179,7 @@ impl Replica {
             mode: config.policy.mode,
             lost_cache: false,
             counting: None,
+            overwritten: None,
         });
         let was_owner = record.role == Role::Primary;
         let disk = match record.disk {
@@ -197,6 +205,7 @@ impl Replica {
             history: if believed { record.history } else { Vec::new() },
             dirty_since: record.dirty_since.filter(|_| was_owner),
             counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
+            overwritten: record.overwritten.filter(|_| !was_owner && believed),
             crashed_owner: !record.clean,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             resumes: false,
@@ -207,6 +216,7 @@ impl Replica {
             standing: None,
             owner: None,
             receiver,
+            lease: Lease::default(),
             activity,
             suspects,
             journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
@@ -286,6 +296,7 @@ impl Replica {
             }
             // Of a former reign.
             Input::Spilled { .. } | Input::Unspilled { .. } => (),
+            Input::Kept { resync } => self.kept_aside(resync),
             Input::Command { id, command } => self.command(now, id, command),
         }
         self.settle(now);
@@ -351,6 +362,7 @@ impl Replica {
             owner.and_then(|owner| owner.pace.due()),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
+            self.lease_ends(),
             self.pending.as_ref().map(Pending::wakes_at),
         ]
         .into_iter()
@@ -456,6 +468,7 @@ impl Replica {
         self.with_owner(now, |owner, cx| owner.see_away(cx));
         self.see_to_those_who_wait(now);
         self.see_to_pending(now);
+        self.see_lease(now);
     }
 
     /// Hosts that wait for a peer that does not answer: go on without it, or tell them.
@@ -574,6 +587,7 @@ impl Replica {
             mode: if self.async_owed { Mode::Async } else { self.mode_to_record.unwrap_or(self.policy.mode) },
             lost_cache: self.lost_cache,
             counting: self.counting.filter(|_| self.everything_due.is_none()),
+            overwritten: self.overwritten,
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });

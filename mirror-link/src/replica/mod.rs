@@ -12,11 +12,13 @@
 mod activity;
 mod alone;
 mod applying;
+mod aside;
 mod claim;
 mod dirty;
 pub mod io;
 pub mod journal;
 mod lag;
+mod lease;
 mod machine;
 mod meeting;
 mod owner;

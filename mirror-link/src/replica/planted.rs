@@ -52,10 +52,14 @@ pub enum Fault {
     PromoteUnflushed,
     /// What a former run journalled is sent as if no write depended on another.
     JournalUnordered,
+    /// A resync begins before what it overwrites is put aside.
+    OverwriteUnkept,
+    /// A replica goes on saying that it is UpToDate when its owner is not heard.
+    NeverLapse,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 24] = [
+    pub const ALL: [Fault; 26] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -80,6 +84,8 @@ impl Fault {
         Fault::TrustOwnCache,
         Fault::PromoteUnflushed,
         Fault::JournalUnordered,
+        Fault::OverwriteUnkept,
+        Fault::NeverLapse,
     ];
 }
 

@@ -374,6 +374,7 @@ mod tests {
             status: GroupStatus {
                 role,
                 disk: DiskState::UpToDate,
+                up_to_date_ms_ago: None,
                 standing: if role == Role::Primary { Standing::Active } else { Standing::Standby },
                 link: LinkState::Established,
                 split_brain: false,
@@ -397,6 +398,7 @@ mod tests {
                 queue: QueueStatus { memory_bytes_max: 64, spilled_bytes_max: 1024, ..QueueStatus::default() },
                 resync: None,
                 map: Default::default(),
+                aside: Default::default(),
             },
             mine: hello("alpha", role),
             theirs: Some(hello("beta", other)),
