@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(changed(32, 0), fault("mode 1 to 3", 0));
         assert_eq!(changed(32, 4), fault("mode 1 to 3", 4));
         assert_eq!(changed(33, 3), fault("on link loss 1 or 2", 3));
-        assert_eq!(changed(34, 2), fault("only flags that this version knows", 2));
+        assert_eq!(changed(34, 4), fault("only flags that this version knows", 4));
         assert_eq!(changed(35, 1), fault("reserved bytes that are zero", 1));
         assert_eq!(changed(36, 0x10), fault("max stall of 1 ms to 24 hours", 0x1000_05dc));
         assert_eq!(changed(40, 0x10), fault("at most 4096 volumes", 0x1001));
