@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -289,6 +290,13 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
 
     /// Have it keep that label, durably. Only for a store that keeps one; blocks.
     fn set_label(&self, _label: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// A file beside the store, of its name and `suffix`, that holds what the store holds now and shares its space until either
+    /// changes; in the place of any other of that name, and durable when this returns. Only for a file on a file system that
+    /// can; blocks.
+    fn clone_beside(&self, _suffix: &str) -> io::Result<PathBuf> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

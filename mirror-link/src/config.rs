@@ -89,6 +89,9 @@ pub struct GroupConfig {
     pub map: MapBounds,
     /// `None`: the copies are compared when an operator wants it.
     pub scrub: Option<Scrub>,
+    pub aside: AsideBounds,
+    /// T1: how long a replica says that it is UpToDate without having heard its owner.
+    pub lease: Duration,
 }
 
 /// The owner compares both copies by itself.
@@ -98,6 +101,17 @@ pub struct Scrub {
     pub every: Duration,
     /// Bytes a second of each copy; `None`: as fast as a resync reads.
     pub rate: Option<u64>,
+}
+
+/// What is kept of a copy that a resync overwrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsideBounds {
+    /// Bytes that a group's undo stores may take together; 0: nothing is kept.
+    pub undo_max: u64,
+    /// How long an undo store is kept.
+    pub undo_keep: Duration,
+    /// Of volumes in files, on a file system that can: the whole copy, until the resync is done.
+    pub snapshot: bool,
 }
 
 /// How finely the map on disk tells where the copies may differ.

@@ -154,6 +154,8 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::ForgetSlotResend => &["Answers", "Settles"],
         Fault::VerifyReadsThrough => &["Verified"],
         Fault::CompareBlind => &["Alike", "Kept", "Closed"],
+        Fault::OverwriteUnkept => &["Undo"],
+        Fault::NeverLapse => &["Fresh"],
     }
 }
 

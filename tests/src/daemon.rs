@@ -317,7 +317,7 @@ fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHa
 }
 
 /// `$LUNMIRROR_TARGET`, or what cargo builds now, once for all scenarios of a process.
-pub(crate) fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| match std::env::var_os("LUNMIRROR_TARGET") {
         Some(given) => PathBuf::from(given),

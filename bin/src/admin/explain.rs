@@ -69,7 +69,11 @@ impl View<'_> {
             DiskState::Inconsistent => "a resync into it has not ended, so that it is of no moment at all",
             DiskState::Failed => "its device failed (see the log), and nothing on it is believed",
         };
-        format!("The copy of {} is {:?}: {meaning}.", self.here, status.disk)
+        let since = match (status.disk, status.up_to_date_ms_ago) {
+            (DiskState::Consistent, Some(ago)) => format!(" It was up to date {} ago.", milliseconds(ago)),
+            _ => String::new(),
+        };
+        format!("The copy of {} is {:?}: {meaning}.{since}", self.here, status.disk)
     }
 
     fn peers_disk(&self) -> Option<String> {

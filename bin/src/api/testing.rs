@@ -24,6 +24,7 @@ pub fn group() -> GroupReport {
         status: GroupStatus {
             role: Role::Primary,
             disk: DiskState::UpToDate,
+            up_to_date_ms_ago: None,
             standing: Standing::Active,
             link: LinkState::Established,
             split_brain: false,
@@ -48,6 +49,7 @@ pub fn group() -> GroupReport {
             resync: None,
             verify: None,
             map: Default::default(),
+            aside: Default::default(),
         },
     }
 }

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Admin, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode, NodeName, OnJournalFull, OnLinkLoss,
-    PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig, VolumeMirror, VolumeName,
+    Admin, AsideBounds, DEFAULT_ASIDE, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode,
+    NodeName, OnJournalFull, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig,
+    VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -15,7 +16,7 @@ use super::convert::{REMEDY_VOLUME_NAME, is_volume_name};
 use super::document::did_you_mean;
 use super::fault::{Findings, Place};
 use super::limits::{TIME, number, size, time};
-use super::raw::{Rate, RawMap, RawMirror, RawQueue, RawScrub};
+use super::raw::{Rate, RawMap, RawMirror, RawQueue, RawScrub, RawUndo};
 
 /// What a volume's `mirror` may refer to.
 pub struct Neighbours<'a> {
@@ -70,6 +71,11 @@ pub fn mirror(
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
     let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
     let scrub = raw.scrub.and_then(|raw| scrub(raw, &place.at("scrub"), findings));
+    let undo = undo(raw.undo.unwrap_or_default(), &place.at("undo"), findings);
+    let snapshot = match raw.snapshot {
+        Some(word) => choice(&word, "choice", &SNAPSHOT, &place.at("snapshot"), findings),
+        None => Some(DEFAULT_ASIDE.snapshot),
+    };
     Some(VolumeMirror {
         peer: peer?,
         group: group?,
@@ -85,6 +91,7 @@ pub fn mirror(
         queue,
         map,
         scrub,
+        aside: AsideBounds { snapshot: snapshot?, ..undo },
     })
 }
 
@@ -158,6 +165,15 @@ fn scrub(raw: RawScrub, place: &Place, findings: &mut Findings) -> Option<Scrub>
     let every = time(raw.every, SCRUB_EVERY, *SCRUB_EVERY.start(), &place.at("every"), findings);
     let rate = raw.rate.map(|Rate(rate)| rate);
     Some(Scrub { every, rate })
+}
+
+fn undo(raw: RawUndo, place: &Place, findings: &mut Findings) -> AsideBounds {
+    let default = DEFAULT_ASIDE;
+    AsideBounds {
+        undo_max: size(raw.max, UNDO_BYTES, default.undo_max, &place.at("max"), findings),
+        undo_keep: time(raw.keep, UNDO_KEEP, default.undo_keep, &place.at("keep"), findings),
+        ..default
+    }
 }
 
 /// What cannot be mirrored, and what had better not be.
@@ -276,6 +292,14 @@ const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// Bytes: none, up to a whole large disk.
 const JOURNAL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+const SNAPSHOT: [(&str, bool); 2] = [("auto", true), ("off", false)];
+
+/// Bytes: none, up to a whole large disk.
+const UNDO_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
+
+/// Long enough for somebody to look, up to a year.
+const UNDO_KEEP: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// No less than a block; more, and a single write would send megabytes again.
 const PIECE_BYTES: RangeInclusive<u64> = (4 << 10)..=(1 << 20);

@@ -86,6 +86,8 @@ pub struct RawMirror {
     pub map: Option<RawMap>,
     pub resync: Option<RawResync>,
     pub scrub: Option<RawScrub>,
+    pub undo: Option<RawUndo>,
+    pub snapshot: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +101,13 @@ pub struct RawResync {
 pub struct RawScrub {
     pub every: Option<Time>,
     pub rate: Option<Rate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawUndo {
+    pub max: Option<Size>,
+    pub keep: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -99,6 +99,12 @@ pub enum Action {
     #[command(subcommand)]
     Secret(SecretAction),
 
+    /// Blocks that were written here alone, and that a resync from the other node has written over
+    ///
+    /// They are kept on the node that lost them, in state_dir, as long as `undo` of the volume's mirror says.
+    #[command(subcommand)]
+    Undo(UndoAction),
+
     /// What a node keeps of its mirrors on disk; needs no running target
     #[command(subcommand)]
     Metadata(MetadataAction),
@@ -214,6 +220,62 @@ pub enum MetadataAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum UndoAction {
+    /// What is kept: when it was discarded, why, of which generation, and where it lay
+    List {
+        #[command(flatten)]
+        kept: Kept,
+    },
+
+    /// Where what is kept differs from the volume as it is now
+    Diff {
+        #[command(flatten)]
+        kept: Kept,
+        #[command(flatten)]
+        store: StoreName,
+        /// Compare with this file or device instead of the volume's own; needs no running target
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+
+    /// Write the kept blocks into a new sparse file, each where it lay; FILE.json says which they are
+    Export {
+        #[command(flatten)]
+        kept: Kept,
+        #[command(flatten)]
+        store: StoreName,
+        /// Does not exist yet
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+
+    /// Remove what is kept, for good; it frees its space
+    Drop {
+        #[command(flatten)]
+        kept: Kept,
+        #[command(flatten)]
+        store: StoreName,
+    },
+}
+
+/// Whose undo stores, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Kept {
+    #[command(flatten)]
+    pub named: Named,
+    /// The target's state_dir, where it does not run [default: as the running target, or FILE, says]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "socket"])]
+    pub state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StoreName {
+    /// As undo list names it [default: the only one]
+    #[arg(value_name = "NAME")]
+    pub store: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModeWord {
     /// Written here and on the peer
@@ -321,6 +383,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration 
 
 After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
 To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME
+What a node wrote alone and lost when it followed the other again, on that node:    lunmirrorctl undo list VOLUME
 Out of a split brain, on the node whose copy is not kept:    lunmirrorctl resolve VOLUME --keep OTHER-NODE";
 
 #[cfg(test)]
@@ -391,6 +454,8 @@ mod tests {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
         assert!(parse("metadata show db --regions --state-dir x").is_ok() && parse("resolve db --keep a").is_ok());
+        assert!(parse("undo list db --state-dir x").is_ok() && parse("undo drop db 2026 -c y").is_ok());
+        assert!(parse("undo export db").is_err() && parse("undo diff").is_err());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
     }
 }

@@ -11,6 +11,7 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod verify;
 mod watch;
 
@@ -29,7 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use target_core::mirror::dump;
 
-use arguments::{Action, Arguments, MetadataAction, Named, Order, Place, SecretAction};
+use arguments::{Action, Arguments, Kept, MetadataAction, Named, Order, Place, SecretAction, UndoAction};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -76,6 +77,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
             return settle(&client()?, named, keep, json).await.map(|()| ExitCode::SUCCESS);
         }
         Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
+        Action::Undo(action) => return undo(action, &arguments.place, json).await,
         Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
             return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);
         }
@@ -124,6 +126,7 @@ async fn obey(client: &Client, order: &Order, json: bool) -> Result<(), ClientEr
     let node = client.get::<NodeStatus>("/v1/status").await;
     if let (Ok(group), Ok(node)) = (group, node) {
         say(&format!("{}\n", show::outcome(&node.about.node, &group)));
+        show::kept_aside(&group).iter().for_each(|note| say(&format!("{note}\n")));
     }
     Ok(())
 }
@@ -182,6 +185,83 @@ fn show_metadata(state_dir: &Path, group: Option<&str>, regions: bool, json: boo
         drop(writeln!(io::stderr(), "{}", Failure::new(fault.error, fault.remedy)));
     }
     Ok(ExitCode::from(EXIT_FAILED))
+}
+
+async fn undo(action: &UndoAction, place: &Place, json: bool) -> Result<ExitCode, Ended> {
+    let (UndoAction::List { kept }
+    | UndoAction::Diff { kept, .. }
+    | UndoAction::Export { kept, .. }
+    | UndoAction::Drop { kept, .. }) = action;
+    let found = undo_place(kept, place).await?;
+    let name = |store: &arguments::StoreName| store.store.clone();
+    let (done, what) = match action {
+        UndoAction::List { .. } => {
+            let (listed, faults) = undo::list(&found)?;
+            match json {
+                true => say_json(&listed),
+                false => say(&undo::show(&listed)),
+            }
+            faults.iter().for_each(|fault| drop(writeln!(io::stderr(), "{fault}")));
+            return Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) });
+        }
+        UndoAction::Diff { store, against: Some(file), .. } => {
+            (undo::diff(&found, name(store).as_deref(), file)?, "BYTES are not what they are now")
+        }
+        UndoAction::Diff { store, against: None, .. } => {
+            let file = store_of(&kept.named.name, place).await?;
+            (undo::diff(&found, name(store).as_deref(), &file)?, "BYTES are not what they are now")
+        }
+        UndoAction::Export { store, to, .. } => {
+            (undo::export(&found, name(store).as_deref(), to)?, "BYTES exported; FILE.json says where they lie")
+        }
+        UndoAction::Drop { store, .. } => (undo::drop_one(&found, name(store).as_deref())?, "BYTES dropped"),
+    };
+    match json {
+        true => say_json(&done),
+        false => say(&undo::told(&done, what)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As the running target says, unless a state_dir is named.
+async fn undo_place(kept: &Kept, place: &Place) -> Result<undo::Place, Ended> {
+    let name = kept.named.name.clone();
+    if kept.state_dir.is_some() || place.config.is_some() {
+        let state_dir = place_of_state(&kept.state_dir, place)?;
+        let of_name = |group: &dump::GroupDump| {
+            let kept = group.record.as_ref().and_then(|kept| kept.copies.as_deref()).unwrap_or_default();
+            group.group == name || kept.iter().any(|copy| *copy.name == *name)
+        };
+        let groups =
+            dump::all(&state_dir, false).map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
+        let found = groups.iter().find(|group| group.group == name).or(groups.iter().find(|group| of_name(group)));
+        let Some(group) = found else {
+            let error = format!("{} has no volume nor group {name}", state_dir.display());
+            return Err((Failure::new(error, "name another, or another state_dir"), EXIT_FAILED));
+        };
+        return Ok(undo::Place { directory: group.path.clone(), name });
+    }
+    let client = Client::new(socket(place)?);
+    let group: GroupReport = client.get(&format!("/v1/groups/{}", segment(&name))).await.map_err(ended)?;
+    let Some(directory) = group.status.aside.directory else {
+        let error = "the target does not say where it keeps them";
+        return Err((Failure::new(error, "name its state_dir with --state-dir DIR"), EXIT_FAILED));
+    };
+    Ok(undo::Place { directory, name })
+}
+
+/// The file or device that a volume of the running target lies in.
+async fn store_of(name: &str, place: &Place) -> Result<PathBuf, Ended> {
+    let client = Client::new(socket(place)?);
+    let node: NodeStatus = client.get("/v1/status").await.map_err(ended)?;
+    let of_group = node.groups.iter().find(|group| group.name == name).filter(|group| group.volumes.len() == 1);
+    let volume = of_group.map_or(name, |group| &group.volumes[0]);
+    let store = node.volumes.iter().find(|found| found.name == volume).map(|found| found.store.as_str());
+    let path = store.and_then(|store| store.strip_prefix("file ").or(store.strip_prefix("device ")));
+    path.map(PathBuf::from).ok_or_else(|| {
+        let error = format!("{name} is no volume in a file or on a device");
+        (Failure::new(error, "name a volume, or what to compare with: --against FILE"), EXIT_FAILED)
+    })
 }
 
 fn place_of_state(state_dir: &Option<PathBuf>, place: &Place) -> Result<PathBuf, Ended> {

@@ -67,6 +67,7 @@ pub fn resolve(here: &str, group: &GroupReport, keep: &str) -> Result<Resolution
             format!("{peer} is kept. What hosts wrote on {here} since the two parted is lost; how much is not counted")
         }
     };
+    let text = format!("{text}. Before it is overwritten it is put aside: lunmirrorctl undo list {name}");
     Ok(Resolution { keep, gives_way, lost_bytes: counted.map(|lost| lost.bytes), text })
 }
 
@@ -95,12 +96,13 @@ mod tests {
         assert_eq!((resolution.gives_way, resolution.lost_bytes), (true, Some(3 << 20)));
         assert_eq!(
             resolution.text,
-            "b is kept. What hosts wrote on a and b lacks is lost: 3 MiB, the last 1m 15s, as a counts it"
+            "b is kept. What hosts wrote on a and b lacks is lost: 3 MiB, the last 1m 15s, as a counts it. Before it is overwritten \
+             it is put aside: lunmirrorctl undo list db"
         );
         let demoted = GroupReport { status: GroupStatus { role: Role::Secondary, ..split().status }, ..split() };
         let resolution = resolve("a", &demoted, "b").expect("there is a split brain");
         assert_eq!((resolution.gives_way, resolution.lost_bytes), (true, None));
-        assert!(resolution.text.ends_with("how much is not counted"), "{}", resolution.text);
+        assert!(resolution.text.contains("how much is not counted. Before"), "{}", resolution.text);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers as people read them.
 
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lunmirror::api::shown::{bytes, milliseconds, round_trip, seconds, word};
 use lunmirror::api::{
@@ -129,6 +130,7 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
             notes.push(format!("{name}: resync {} % done{how}, {}", percent_done(resync), resync_left(resync)));
         }
         notes.extend(status.verify.as_ref().and_then(|verify| verify_note(name, verify)));
+        notes.extend(kept_aside(group));
         match status.held_back {
             Some(HeldBack::PeerLives) => notes.push(format!(
                 "{name}: not served: {} lives and is not met; lunmirrorctl explain {name} says what to do",
@@ -176,6 +178,29 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
         if let Some(error) = peer.last_error.as_ref().filter(|_| peer.phase != Phase::Up) {
             notes.push(format!("{name}: {error}"));
         }
+    }
+    notes
+}
+
+/// Where what a resync has overwritten is.
+pub fn kept_aside(group: &GroupReport) -> Vec<String> {
+    let (name, status) = (&group.name, &group.status);
+    let mut notes = Vec::new();
+    if status.aside.undo_stores > 0 {
+        let kept = bytes(status.aside.undo_bytes);
+        notes.push(format!(
+            "{name}: blocks written here alone were discarded, and are kept ({kept}): lunmirrorctl undo list {name}"
+        ));
+    }
+    if let Some(snapshot) = &status.aside.snapshot {
+        let files: Vec<String> = snapshot.files.iter().map(|path| path.display().to_string()).collect();
+        let taken = UNIX_EPOCH + Duration::from_secs(snapshot.taken);
+        notes.push(format!(
+            "{name}: the copy as it was before the resync, of generation {}, is in {} since {}",
+            snapshot.generation,
+            files.join(" "),
+            humantime::format_rfc3339_seconds(taken)
+        ));
     }
     notes
 }

@@ -18,8 +18,9 @@ use crate::config::GroupConfig;
 use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
 use crate::replica::io::{Command, Done, Found, HostChange, HostOp, Input, Refusal, Standing};
-use crate::replica::status::GroupStatus;
+use crate::replica::status::{AsideStatus, GroupStatus};
 use crate::replica::what_if::WhatIf;
+use crate::store::{Place, snapshot, undo};
 use crate::wire::datagram::{GroupBeat, GroupTag};
 use crate::wire::message::{MarkKind, Message, READ_MAX};
 
@@ -28,6 +29,7 @@ use crate::wire::message::{MarkKind, Message, READ_MAX};
 pub struct Group {
     pub(super) config: GroupConfig,
     pub(super) tag: GroupTag,
+    pub(super) place: Arc<Place>,
     /// Held while pure code runs, never while anything is waited for.
     pub(super) core: Mutex<Core>,
     /// One of [`reads`].
@@ -221,10 +223,17 @@ impl Group {
         async move { waits.await.unwrap_or_else(|_| Err(Refusal::Other("the group has ended".into()))) }
     }
 
+    /// Looks into the group's directory, too.
     pub fn status(&self) -> GroupStatus {
         let now = Instant::now();
         let core = self.core.lock();
-        core.replica.status(core.now.max(now))
+        let mut status = core.replica.status(core.now.max(now));
+        drop(core);
+        let directory = self.place.path();
+        let (undo_stores, undo_bytes) = undo::brief(directory).unwrap_or_default();
+        let snapshot = snapshot::load(directory).ok().flatten();
+        status.aside = AsideStatus { directory: Some(directory.to_owned()), undo_stores, undo_bytes, snapshot };
+        status
     }
 
     /// In sentences; changes nothing.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::ops::{CommandAnswer, Commands, FetchAnswer, Fetches, HostAnswer, HostOps};
-use super::{PeerSession, keepers};
+use super::{PeerSession, aside, keepers};
 use crate::ids::{SessionId, Slot, VolumeIndex};
 use crate::replica::Replica;
 use crate::replica::io::{Event, Input, LocalAction, LocalIo, Misbehaviour, Output, Standing};
@@ -27,6 +27,8 @@ pub(super) struct Core {
     /// In the order in which they are to be carried out. Payloads among them are those of the replica's queue and bounded
     /// with it.
     pub spills: Vec<keepers::JournalOrder>,
+    /// In the order in which they are to be carried out. A resync has begun for each: the next waits for it.
+    pub asides: Vec<aside::Order>,
     /// In the order in which the observer is to see them; each turn empties it.
     pub notices: VecDeque<Notice>,
     /// The time as last seen. Threads read the clock before they take turns: it must not run backwards for that.
@@ -69,6 +71,7 @@ pub(super) struct Wakes {
     pub records: bool,
     pub maps: bool,
     pub spills: bool,
+    pub asides: bool,
     pub timer: bool,
 }
 
@@ -89,6 +92,7 @@ impl Core {
             records: keepers::RecordsDue::default(),
             maps: Vec::new(),
             spills: Vec::new(),
+            asides: Vec::new(),
             notices: VecDeque::new(),
             now,
             armed: None,
@@ -154,6 +158,8 @@ impl Core {
             Output::Spill { run, frame } => self.spill(keepers::JournalOrder::Put(run, frame), batch),
             Output::Unspill { run, seq } => self.spill(keepers::JournalOrder::Get(run, seq), batch),
             Output::TrimSpill { upto } => self.spill(keepers::JournalOrder::Trim(upto), batch),
+            Output::KeepAside(keep) => self.put_aside(aside::Order::Keep(keep), batch),
+            Output::Resynced => self.put_aside(aside::Order::Settle, batch),
             Output::Standing(standing) => self.notify(Notice::Standing(standing), batch),
             Output::Marked { volume, kind, data } => self.notify(Notice::Marked { volume, kind, data }, batch),
             Output::Event(event) => batch.rare().events.push(event),
@@ -164,6 +170,11 @@ impl Core {
     fn spill(&mut self, order: keepers::JournalOrder, batch: &mut Batch) {
         self.spills.push(order);
         batch.rare().wakes.spills = true;
+    }
+
+    fn put_aside(&mut self, order: aside::Order, batch: &mut Batch) {
+        self.asides.push(order);
+        batch.rare().wakes.asides = true;
     }
 
     fn notify(&mut self, notice: Notice, batch: &mut Batch) {

@@ -26,6 +26,11 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
                  another takes its place, start this node again. Every block is then copied from the peer"
             );
         }
+        Event::Lapsed => tracing::warn!(
+            %group, %peer,
+            "this copy is shown as Consistent, no longer as UpToDate: its owner is not heard in the session, and may go on alone"
+        ),
+        Event::FreshAgain => tracing::info!(%group, %peer, "this copy is shown as UpToDate again: its owner is heard"),
         Event::Degraded { generation } => tracing::warn!(
             %group, %peer, %generation,
             "going on without the peer, which is recorded as outdated; it gets what it lacks when it is back"

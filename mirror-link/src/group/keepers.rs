@@ -20,6 +20,7 @@ pub(super) struct Signals {
     records: Notify,
     maps: Notify,
     spills: Notify,
+    pub asides: Notify,
 }
 
 impl Signals {
@@ -36,11 +37,14 @@ impl Signals {
         if wakes.spills {
             self.spills.notify_one();
         }
+        if wakes.asides {
+            self.asides.notify_one();
+        }
     }
 
     /// The group is gone.
     pub fn end(&self) {
-        self.wake(Wakes { records: true, maps: true, spills: true, timer: true });
+        self.wake(Wakes { records: true, maps: true, spills: true, asides: true, timer: true });
     }
 }
 

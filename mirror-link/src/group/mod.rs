@@ -11,6 +11,7 @@
 //! that do not answer at once ([`unfinished`]).
 
 mod api;
+mod aside;
 mod core;
 mod digest;
 mod events;

@@ -126,6 +126,7 @@ fn disowned(record: Record) -> Record {
         mode: record.mode,
         lost_cache: false,
         counting: None,
+        overwritten: None,
         epoch: record.epoch,
     }
 }

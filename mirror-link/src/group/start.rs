@@ -17,7 +17,7 @@ use super::keepers::{self, Signals};
 use super::local::Devices;
 use super::restore::{restore, restore_map};
 use super::unfinished::{self, Unfinished};
-use super::{Group, Observer};
+use super::{Group, Observer, aside};
 use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
 use crate::ids::{GroupName, Instance, NodeName};
@@ -25,7 +25,7 @@ use crate::replica::io::Left;
 use crate::replica::{self, Replica};
 use crate::store::{Journal, MapFile, Place, RecordStore, StoreError};
 use crate::wire::datagram::GroupTag;
-use crate::wire::message::Role;
+use crate::wire::message::{DiskState, Role};
 
 /// Why a group could not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ struct Files {
     left: Option<Left>,
     map_file: MapFile,
     journal_file: Journal,
+    place: Arc<Place>,
+    /// No resync of this copy is under way.
+    is_done: bool,
 }
 
 impl Group {
@@ -67,11 +70,12 @@ impl Group {
         let replica = Replica::new(config.clone(), node, instance, seed, files.left, now);
         let group = Arc::new(Group {
             tag: GroupTag::of(&config.name),
-            config,
+            config: config.clone(),
+            place: files.place.clone(),
             core: Mutex::new(Core::new(replica, now)),
             reads: AtomicU8::new(reads::LOOK_CLOSER),
             times_reads: AtomicBool::new(false),
-            devices: Devices::new(devices),
+            devices: Devices::new(devices.clone()),
             digests: Arc::new(Semaphore::new(DIGESTS_MAX)),
             observer,
             observing: ReentrantMutex::new(()),
@@ -79,10 +83,16 @@ impl Group {
             unfinished: Arc::new(Unfinished::default()),
             runtime: Handle::current(),
         });
+        if files.is_done {
+            // Should the last process have ended before it was seen to.
+            group.core.lock().asides.push(aside::Order::Settle);
+        }
         let (weak, signals) = (Arc::downgrade(&group), &group.signals);
         group.runtime.spawn(keepers::keep_records(weak.clone(), signals.clone(), files.records));
         group.runtime.spawn(keepers::keep_map(weak.clone(), signals.clone(), files.map_file));
         group.runtime.spawn(keepers::keep_journal(weak.clone(), signals.clone(), files.journal_file));
+        let kept = aside::keep_asides(weak.clone(), signals.clone(), files.place, config, devices);
+        group.runtime.spawn(kept);
         group.runtime.spawn(keepers::keep_time(weak.clone(), signals.clone()));
         group.runtime.spawn(unfinished::finish(weak, group.unfinished.clone()));
         group.turn(|_| (), |_, ()| ());
@@ -131,7 +141,10 @@ async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDe
             None => (Journal::new(&place, config.queue.spill).map_err(of_store)?, None),
         };
         let left = recorded.map(|(record, has_cache)| Left { record, map, journal, has_cache });
-        Ok(Files { records, left, map_file, journal_file })
+        let is_done = left
+            .as_ref()
+            .is_none_or(|left| left.record.role == Role::Secondary && left.record.disk != DiskState::Inconsistent);
+        Ok(Files { records, left, map_file, journal_file, place, is_done })
     });
     match opened.await {
         Ok(opened) => opened,

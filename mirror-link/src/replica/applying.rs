@@ -71,7 +71,7 @@ impl Replica {
         }
         match (result, self.resync_done.take_if(|(done, _)| *done == seq)) {
             (Err(error), _) => self.copy_failed(now, error),
-            (Ok(()), Some((_, generation))) => self.resync_is_done(generation),
+            (Ok(()), Some((_, generation))) => self.resync_is_done(now, generation),
             (Ok(()), None) => (),
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
@@ -100,13 +100,15 @@ impl Replica {
     }
 
     /// All that was missing is here, and on the medium: so is whatever this copy had that the owner's lacked written over.
-    fn resync_is_done(&mut self, generation: Generation) {
+    fn resync_is_done(&mut self, now: Instant, generation: Generation) {
         self.enter_generation(generation);
         self.counting = None;
         if self.disk != DiskState::Failed {
             self.set_disk(DiskState::UpToDate);
+            self.hear(now);
             self.stayed = true;
             self.clear_map();
+            self.outputs.push_back(Output::Resynced);
         }
         self.store(Then::Nothing);
     }

@@ -120,6 +120,11 @@ impl Replica {
         self.claim.filter(|claim| claim.is_fresh(now)).map(|claim| claim.role)
     }
 
+    /// Whether it has been heard since or not.
+    pub(super) fn is_claimed_primary(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.role == Role::Primary)
+    }
+
     pub(super) fn claimed_epoch(&self) -> OwnerEpoch {
         self.claim.map_or(OwnerEpoch(0), |claim| claim.epoch)
     }

@@ -136,6 +136,29 @@ impl DirtyMap {
         runs.into_iter().map(extent).collect()
     }
 
+    /// What is set, in order, until it is so many bytes; and how many lie beyond.
+    pub fn first(&self, bytes_max: u64) -> (Vec<(VolumeIndex, Extent)>, u64) {
+        let mut few = DirtyMap { volumes: Vec::new(), ..*self };
+        few.volumes = self
+            .volumes
+            .iter()
+            .map(|bits| Bits { words: vec![0; bits.words.len()], lowest: usize::MAX, set: 0, ..*bits })
+            .collect();
+        few.set = 0;
+        let mut room = bytes_max / self.piece_bytes;
+        for (region, mut word) in self.dirty_regions() {
+            while u64::from(word.count_ones()) > room {
+                word &= !(1 << (63 - word.leading_zeros()));
+            }
+            room -= u64::from(word.count_ones());
+            few.add_word(region, word);
+            if room == 0 {
+                break;
+            }
+        }
+        (few.runs(usize::MAX / 2), self.bytes() - few.bytes())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.set == 0
     }

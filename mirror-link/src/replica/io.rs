@@ -140,6 +140,10 @@ pub enum Input {
         seq: WriteSeq,
         result: Result<Payload, StoreFailed>,
     },
+    /// What that resync overwrites is kept aside, as far as it could be.
+    Kept {
+        resync: Generation,
+    },
     Command {
         id: CommandId,
         command: Command,
@@ -235,6 +239,12 @@ pub enum Output {
     TrimSpill {
         upto: WriteSeq,
     },
+    /// A resync waits to overwrite this copy: what is to be kept of it is to be put aside, durably; answered by `Kept`, whether
+    /// it could be or not. Of the same resync it may come again, also to the next process: what is aside then is not put there
+    /// anew, because the copy may have been overwritten since.
+    KeepAside(Box<KeepAside>),
+    /// The copy is UpToDate by a resync: what was put aside for the case that it is not is of no more use.
+    Resynced,
     Complete {
         op: HostOp,
         result: Result<(), BlockError>,
@@ -332,10 +342,45 @@ pub struct Record {
     /// Of a Primary: its map goes on with this counting. Of a Secondary in the midst of a resync: it is the subject of it.
     #[serde(default)]
     pub counting: Option<Generation>,
+    /// A copy that is to be put aside before anything is written over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten: Option<Overwritten>,
 }
 
 fn weakest() -> Mode {
     Mode::Async
+}
+
+/// A copy that a resync is to overwrite, and that was whole until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overwritten {
+    /// Names the resync; goes on with it over restarts.
+    pub resync: Generation,
+    /// Of the copy.
+    pub generation: Generation,
+    pub epoch: OwnerEpoch,
+    pub why: Why,
+}
+
+/// What becomes of the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It lacks writes, and has none of its own.
+    Behind,
+    /// It has writes of its own, or may have, that never came to the source.
+    RolledBack,
+    /// As that; and an operator chose the other copy.
+    SplitBrain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepAside {
+    pub copy: Overwritten,
+    /// Where it may have writes of its own.
+    pub pieces: Vec<(VolumeIndex, Extent)>,
+    /// Beyond those: more than the undo store may take.
+    pub left_out_bytes: u64,
 }
 
 /// What a node's last run left.
@@ -434,6 +479,9 @@ pub enum Event {
         from: DiskState,
         to: DiskState,
     },
+    /// The owner of this copy, which is UpToDate, is not heard.
+    Lapsed,
+    FreshAgain,
     /// Going on without the peer; the record says that it is outdated.
     Degraded {
         generation: Generation,

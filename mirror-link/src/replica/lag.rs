@@ -39,6 +39,7 @@ impl Owner {
             on_link_loss: policy.on_link_loss,
             max_stall: policy.max_stall,
             is_by_command: false,
+            is_together: false,
         }
     }
 

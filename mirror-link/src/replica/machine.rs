@@ -7,9 +7,11 @@ use super::activity::Activity;
 use super::claim::Claim;
 use super::dirty::DirtyMap;
 use super::io::{
-    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Record, Standing, StoreFailed, StoreWrite,
+    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Overwritten, Record, Standing, StoreFailed,
+    StoreWrite,
 };
 use super::journal::JournalLeft;
+use super::lease::Lease;
 use super::lending::Lending;
 use super::local_work::LocalWork;
 use super::meeting::Meeting;
@@ -47,6 +49,8 @@ pub struct Replica {
     pub(super) dirty_since: Option<Generation>,
     /// Of a Primary: what the map counts, since the peer last got everything. Of a Secondary: whose resync it is in.
     pub(super) counting: Option<Generation>,
+    /// This copy, as long as it is to be put aside before anything is written over it.
+    pub(super) overwritten: Option<Overwritten>,
     pub(super) crashed_owner: bool,
     /// And writes that the peer was to have as well may have gone with the cache.
     pub(super) lost_cache: bool,
@@ -66,6 +70,7 @@ pub struct Replica {
     pub(super) receiver: Receiver,
     /// As replica: what an owner whose device failed wants to read.
     pub(super) lending: Lending,
+    pub(super) lease: Lease,
     pub(super) activity: Activity,
     /// While it does not reign: where this copy may differ from the peer's, by what it wrote itself.
     pub(super) suspects: DirtyMap,
@@ -140,7 +145,9 @@ pub(super) enum Then {
     Together,
     /// The peer may know what is on record.
     Greet,
-    /// The copy is on record as Inconsistent: overwrite it.
+    /// The copy is on record as Inconsistent: put aside what is to be kept of it.
+    KeepAside,
+    /// That is done, and on record: overwrite it.
     Ungate,
     Answer(CommandId),
     /// The local device failed: acknowledge what the peer has.
@@ -187,6 +194,7 @@ impl Replica {
             mode: config.policy.mode,
             lost_cache: false,
             counting: None,
+            overwritten: None,
         });
         // A copy that is no good serves nobody: the peer's is to be promoted.
         let is_unfit = matches!(record.disk, DiskState::Failed | DiskState::Inconsistent);
@@ -215,6 +223,7 @@ impl Replica {
             history: if believed { record.history } else { Vec::new() },
             dirty_since: record.dirty_since.filter(|_| was_owner),
             counting: record.counting.filter(|_| was_owner || record.disk == DiskState::Inconsistent),
+            overwritten: record.overwritten.filter(|_| !was_owner && believed),
             crashed_owner: !record.clean && !starts_behind,
             lost_cache: was_owner && !record.clean && (record.lost_cache || !has_cache && record.mode != Mode::Async),
             resumes: false,
@@ -226,6 +235,7 @@ impl Replica {
             owner: None,
             receiver,
             lending: Lending::default(),
+            lease: Lease::default(),
             activity,
             suspects,
             journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
@@ -322,6 +332,7 @@ impl Replica {
             }
             // Of a former reign.
             Input::Spilled { .. } | Input::Unspilled { .. } => (),
+            Input::Kept { resync } => self.kept_aside(resync),
             Input::Command { id, command } => self.command(now, id, command),
         }
         self.settle(now);
@@ -403,6 +414,7 @@ impl Replica {
             self.activity.waits_since().map(|since| since + self.policy.max_stall),
             self.activity.due().filter(|_| owner.is_some()),
             self.take_over_due,
+            self.lease_ends(),
             self.pending.as_ref().map(Pending::wakes_at),
         ]
         .into_iter()
@@ -514,6 +526,7 @@ impl Replica {
         self.see_to_those_who_wait_for_the_map(now);
         self.see_to_pending(now);
         self.see_verified(now);
+        self.see_lease(now);
     }
 
     /// The queue overflowed while the peer is there: it gets what it lacks by a resync, at once.
@@ -593,6 +606,7 @@ impl Replica {
             mode: if self.async_owed { Mode::Async } else { self.mode_to_record.unwrap_or(self.policy.mode) },
             lost_cache: self.lost_cache,
             counting: self.counting.filter(|_| self.everything_due.is_none()),
+            overwritten: self.overwritten,
         };
         self.stores.push_back((write, then));
         self.outputs.push_back(Output::Store { write, record: Box::new(record) });

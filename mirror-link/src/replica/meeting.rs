@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::claim::Claim;
 use super::io::{Event, Output};
-use super::machine::{Replica, Then};
+use super::machine::{Degrading, Replica, Then};
 use super::owner::range;
 use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
@@ -163,7 +163,7 @@ impl Replica {
             self.with_owner(now, |owner, cx| owner.slot_up(cx, is_first));
         } else {
             self.greet();
-            self.position_due = Some(now + POSITION_EVERY);
+            self.position_due = Some(now + self.position_every());
         }
     }
 
@@ -212,7 +212,7 @@ impl Replica {
             instance: self.instance,
             volumes: volumes.collect(),
             role: self.role,
-            disk: self.disk,
+            disk: self.shown_disk(),
             epoch: self.epoch,
             generation: self.generation,
             history: self.history.clone(),
@@ -251,6 +251,9 @@ impl Replica {
             Message::Position(position) => {
                 if position.epoch >= self.epoch && self.role == Role::Secondary {
                     self.heed(&position);
+                    if position.is_together {
+                        self.hear(now);
+                    }
                     self.position = Some((position, now));
                 }
             }
@@ -262,12 +265,17 @@ impl Replica {
         if session.theirs.as_ref().is_some_and(|theirs| theirs.number >= hello.number) {
             return;
         }
+        let goes_on_together =
+            hello.role == Role::Primary && !hello.peer_outdated && hello.generation == self.generation;
         self.claim = Some(Claim::of(&hello, self.claim, now));
         self.meeting.peer_role = Some(hello.role);
         self.meeting.peer_disk = Some(hello.disk);
         let counting = session.counting.filter(|_| hello.role == Role::Secondary);
         let hello = Hello { counting: counting.or(hello.counting), ..hello };
         session.theirs = Some(hello);
+        if goes_on_together {
+            self.hear(now);
+        }
         self.decide(now);
     }
 
@@ -445,15 +453,19 @@ impl Replica {
             self.lending.forget();
         }
         let new_epoch = self.epoch != begin.epoch;
+        let overwrites = begin.resync && fresh && self.disk != DiskState::Failed;
+        if overwrites {
+            self.see_what_is_overwritten();
+        }
         self.epoch = begin.epoch;
-        if begin.resync && fresh {
+        if overwrites {
             self.set_disk(DiskState::Inconsistent);
             self.counting = Some(begin.counting);
             if self.planted.has(Fault::ForgetEarly) {
                 self.clear_map();
             }
             self.receiver.gated = true;
-            self.store(Then::Ungate);
+            self.store(if self.overwritten.is_some() { Then::KeepAside } else { Then::Ungate });
         } else {
             if begin.generation != self.generation && matches!(self.disk, DiskState::UpToDate | DiskState::Consistent) {
                 self.set_disk(DiskState::Outdated);
@@ -509,13 +521,19 @@ impl Replica {
         }
     }
 
+    /// Often enough for the replica's lease.
+    fn position_every(&self) -> Duration {
+        POSITION_EVERY.min(self.config.lease / 3)
+    }
+
     pub(super) fn say_position(&mut self, now: Instant) {
         self.position_due = None;
         let Some(slot) = self.meeting.any_slot() else { return };
-        self.position_due = Some(now + POSITION_EVERY);
+        self.position_due = Some(now + self.position_every());
         if let Some(owner) = self.owner.as_ref().filter(|owner| owner.stream.is_some()) {
             let mut position = owner.position(self.policy, now);
             position.is_by_command = self.policy_by_command;
+            position.is_together = !self.peer_outdated && self.degrading == Degrading::No;
             self.outputs.push_back(Output::Send { slot, message: Message::Position(position) });
         }
     }
@@ -560,5 +578,5 @@ pub(super) fn describe(decision: &Decision, mine: &str, theirs: &str) -> String 
 
 /// Runs of blocks in a Hello: more of them are joined where they lie next to each other.
 const SUSPECTS: usize = 512;
-/// Between two words of the owner about how far it is ahead.
+/// Between two words of the owner about how far it is ahead, at most.
 const POSITION_EVERY: Duration = Duration::from_millis(500);

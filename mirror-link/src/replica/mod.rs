@@ -12,12 +12,14 @@
 mod activity;
 mod alone;
 mod applying;
+mod aside;
 mod caretaker;
 mod claim;
 mod dirty;
 pub mod io;
 pub mod journal;
 mod lag;
+mod lease;
 mod lending;
 mod local_work;
 mod machine;

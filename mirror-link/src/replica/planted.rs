@@ -62,10 +62,14 @@ pub enum Fault {
     ServeFailed,
     /// The peer reads for an owner whose device failed before what precedes that is applied.
     LendEarly,
+    /// A resync begins before what it overwrites is put aside.
+    OverwriteUnkept,
+    /// A replica goes on saying that it is UpToDate when its owner is not heard.
+    NeverLapse,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 31] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -95,6 +99,8 @@ impl Fault {
         Fault::FailedNotRecorded,
         Fault::ServeFailed,
         Fault::LendEarly,
+        Fault::OverwriteUnkept,
+        Fault::NeverLapse,
     ];
 }
 

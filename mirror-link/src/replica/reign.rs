@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::claim::may_promote;
 use super::dirty::DirtyMap;
-use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Refusal, StoreFailed};
+use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Overwritten, Refusal, StoreFailed};
 use super::local_work::LocalWork;
 use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
 use super::owner::Owner;
@@ -67,6 +67,7 @@ pub(super) struct Former {
     history: Vec<Generation>,
     dirty_since: Option<Generation>,
     counting: Option<Generation>,
+    overwritten: Option<Overwritten>,
     peer_outdated: bool,
 }
 
@@ -212,6 +213,7 @@ impl Replica {
                 self.disk
             ));
         }
+        remarks.extend(self.tell_age(now));
         if let Some((position, heard)) = &self.position
             && position.lag_bytes > 0
         {
@@ -253,6 +255,7 @@ impl Replica {
             history: self.history.clone(),
             dirty_since: self.dirty_since,
             counting: self.counting.take(),
+            overwritten: self.overwritten.take(),
             peer_outdated: self.peer_outdated,
         });
         self.role = Role::Primary;
@@ -293,7 +296,7 @@ impl Replica {
         self.set_disk(former.disk);
         (self.generation, self.history) = (former.generation, former.history);
         (self.dirty_since, self.peer_outdated) = (former.dirty_since, former.peer_outdated);
-        self.counting = former.counting;
+        (self.counting, self.overwritten) = (former.counting, former.overwritten);
         self.take_over_due = std::mem::take(&mut self.caretaker).then_some(now + STORE_RETRY_AFTER);
         self.store(Then::Nothing);
         self.show();
@@ -472,6 +475,7 @@ impl Replica {
 
     /// The operator's way out of a split brain: this copy is the one that is overwritten.
     fn give_way(&mut self) {
+        self.loses_split_brain();
         self.forget_generation();
         self.set_disk(DiskState::Outdated);
     }
@@ -630,7 +634,7 @@ impl Replica {
     pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
         match (then, result) {
             (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => {
+            (then @ (Then::Renew | Then::KeepAside | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => {
                 self.owed_to_record.push(then)
             }
             (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
@@ -672,7 +676,9 @@ impl Replica {
                 self.mode_to_record = None;
                 self.refuse(id, Refusal::Store);
             }
-            (Then::Ungate, Ok(())) => self.receiver.gated = false,
+            (Then::KeepAside, Ok(())) => self.keep_aside(),
+            // Unless another resync has begun since, of a copy that is still to be put aside.
+            (Then::Ungate, Ok(())) => self.receiver.gated = self.overwritten.is_some(),
             (Then::Answer(id), Ok(())) => {
                 self.pending.take_if(|pending| pending.id == Some(id));
                 self.answer(id, Ok(Vec::new()));

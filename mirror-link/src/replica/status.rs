@@ -1,5 +1,6 @@
 //! How a group stands, for people and programs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +10,17 @@ use crate::config::{Mode, OnLinkLoss, VolumeSpec};
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::replica::Replica;
 use crate::replica::io::Standing;
+use crate::store::snapshot::Snapshot;
 use crate::wire::message::{DiskState, Position, Role};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     pub role: Role,
+    /// Of a Secondary UpToDate only while its owner is heard.
     pub disk: DiskState,
+    /// As a Secondary: when it was that last, as far as this process knows.
+    #[serde(default)]
+    pub up_to_date_ms_ago: Option<u64>,
     pub standing: Standing,
     pub link: LinkState,
     /// Both nodes wrote what the other lacks, as their meeting found: nothing is sent until an operator chooses a copy.
@@ -51,6 +57,20 @@ pub struct GroupStatus {
     pub verify: Option<VerifyStatus>,
     /// What a crash of this node would leave to be sent again.
     pub map: MapStatus,
+    /// What is kept of copies that resyncs have written over.
+    #[serde(default)]
+    pub aside: AsideStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AsideStatus {
+    /// The group's directory in state_dir; `None`: nobody looked.
+    pub directory: Option<PathBuf>,
+    pub undo_stores: u64,
+    /// Of their files.
+    pub undo_bytes: u64,
+    /// The copy as it was before the resync that is under way.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// What the map on disk says. A region is 64 pieces.
@@ -184,7 +204,8 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
     let marks = replica.receiver.marks();
     let mut status = GroupStatus {
         role: replica.role,
-        disk: replica.disk,
+        disk: replica.shown_disk(),
+        up_to_date_ms_ago: replica.age(now).map(|age| age.as_millis() as u64),
         standing: replica.standing.unwrap_or(Standing::Waiting),
         link: link(replica),
         split_brain: replica.meeting.is_split(),
@@ -209,6 +230,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         resync: None,
         verify: replica.verified.as_ref().map(|verify| verify.told(&replica.config.volumes, now)),
         map: replica.activity.told(),
+        aside: AsideStatus::default(),
     };
     match (&replica.owner, &replica.position) {
         (Some(owner), _) => owner.tell(&mut status, replica.policy, now),
@@ -261,6 +283,8 @@ fn link(replica: &Replica) -> LinkState {
         None if !meeting.is_receiving() || !replica.receiver.has_begun() => LinkState::Meeting,
         None => match replica.disk {
             DiskState::Inconsistent => LinkState::Resyncing,
+            // What comes from the owner comes late, or not at all.
+            DiskState::UpToDate if replica.is_lapsed() => LinkState::Replaying,
             DiskState::UpToDate => LinkState::Established,
             DiskState::Consistent | DiskState::Outdated | DiskState::Failed => LinkState::Replaying,
         },

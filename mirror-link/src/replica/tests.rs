@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::Replica;
 use super::io::{Command, CommandId, HostChange, HostOp, Input, MapWrite, Output, StoreFailed};
 use crate::block::{BlockError, Durability};
-use crate::config::{GroupConfig, MapBounds, Mode, OnJournalFull, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{
+    AsideBounds, GroupConfig, MapBounds, Mode, OnJournalFull, OnLinkLoss, Policy, QueueBounds, VolumeSpec,
+};
 use crate::extent::{BlockCount, BlockLength, Extent, Lba};
 use crate::ids::{Instance, VolumeIndex};
 use crate::wire::message::Role;
@@ -43,6 +45,8 @@ impl Alone {
             },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
             scrub: None,
+            aside: AsideBounds { undo_max: 0, undo_keep: Duration::ZERO, snapshot: false },
+            lease: Duration::from_secs(2),
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 },
         };
         let now = Instant::now();

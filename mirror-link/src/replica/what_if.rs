@@ -386,6 +386,7 @@ mod tests {
             status: GroupStatus {
                 role,
                 disk: DiskState::UpToDate,
+                up_to_date_ms_ago: None,
                 standing: if role == Role::Primary { Standing::Active } else { Standing::Standby },
                 link: LinkState::Established,
                 split_brain: false,
@@ -410,6 +411,7 @@ mod tests {
                 resync: None,
                 verify: None,
                 map: Default::default(),
+                aside: Default::default(),
             },
             mine: hello("alpha", role),
             theirs: Some(hello("beta", other)),

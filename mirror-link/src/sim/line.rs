@@ -216,6 +216,7 @@ impl World {
             // Newer than what heartbeats said.
             self.nodes[to].rival = None;
         }
+        self.sees_renewed(to, &message);
         self.turn(to, vec![Input::Received { session: id, message }]);
     }
 

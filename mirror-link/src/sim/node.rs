@@ -7,7 +7,7 @@ use super::Time;
 use super::disk::{Disk, Place, Stamp};
 use super::history::{MarkKey, Moment, ReignIndex};
 use super::net::SessionIndex;
-use super::store::{Journal, Maps, Store};
+use super::store::{Aside, Journal, Maps, Store};
 use crate::ids::Instance;
 use crate::replica::Replica;
 use crate::replica::io::{Command, CommandId, HostOp, Standing};
@@ -86,6 +86,13 @@ pub struct Node {
     pub store: Store,
     pub maps: Maps,
     pub journal: Journal,
+    pub aside: Aside,
+    /// When its device was last told to have failed.
+    pub failed: Moment,
+    /// When it first acknowledged a write without the other, since it last did not.
+    pub alone_since: Option<Time>,
+    /// When it last heard its owner say that it goes on together with it, or last had all that it lacked.
+    pub renewed: Time,
     /// When its last process, and its disk's cache, were lost.
     pub restarted: Moment,
     pub lost_power: Moment,
@@ -115,6 +122,10 @@ impl Node {
             store: Store::default(),
             maps: Maps::new(volumes, region),
             journal: Journal::default(),
+            aside: Aside::default(),
+            failed: Moment(0),
+            alone_since: None,
+            renewed: 0,
             restarted: Moment(0),
             lost_power: Moment(0),
             left_alone: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use super::{Time, disk};
-use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{AsideBounds, GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::extent::BlockCount;
 use crate::replica::planted::Fault;
 use crate::wire::message::Role;
@@ -252,6 +252,8 @@ impl Scenario {
             queue: self.queue,
             map: self.map,
             scrub: None,
+            aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
+            lease: Duration::from_micros(self.detection),
         }
     }
 }

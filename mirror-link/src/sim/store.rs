@@ -1,10 +1,12 @@
 //! A node's record, map and journal: durable after a while, one at a time, the newest standing for those before it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::disk::Stamp;
+use super::history::Moment;
 use super::rng::Rng;
 use crate::block::Payload;
-use crate::ids::{OwnerEpoch, WriteSeq};
+use crate::ids::{Generation, OwnerEpoch, WriteSeq};
 use crate::replica::io::{Input, Map, MapChange, MapOfVolume, MapWrite, Record, StoreFailed, StoreWrite};
 use crate::replica::journal::{JournalLeft, Journalled};
 use crate::wire::message::{Op, OpFrame};
@@ -145,6 +147,17 @@ fn apply(map: &mut Map, change: &MapChange) {
         let bit = 1 << (region.index % 64);
         *word = if hot { *word | bit } else { *word & !bit };
     }
+}
+
+/// The undo stores, all in one.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Of which something was put there last.
+    pub resync: Option<Generation>,
+    /// What was in which block of which volume.
+    pub blocks: BTreeSet<(usize, usize, Stamp)>,
+    /// When something could not be put there.
+    pub failed: Option<Moment>,
 }
 
 #[derive(Debug)]

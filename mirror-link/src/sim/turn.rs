@@ -9,7 +9,7 @@ use super::store::Order;
 use super::world::{Event, World};
 use crate::block::BlockError;
 use crate::replica;
-use crate::replica::io::{Found, HostOp, Input, LocalAction, LocalIo, Output, Standing, StoreFailed};
+use crate::replica::io::{Found, HostOp, Input, KeepAside, LocalAction, LocalIo, Output, Standing, StoreFailed};
 use crate::wire::message::{Message, Op, Role};
 
 impl World {
@@ -85,6 +85,11 @@ impl World {
             Output::Spill { run, frame } => self.spill(node, Order::Put(run, frame)),
             Output::Unspill { run, seq } => self.spill(node, Order::Get(run, seq)),
             Output::TrimSpill { upto } => self.spill(node, Order::Trim(upto)),
+            Output::KeepAside(keep) => {
+                let delay = self.scenario.store.draw(&mut self.rng) + self.scenario.disk[node].draw(&mut self.rng);
+                self.after(delay, Event::Aside { node, incarnation, keep });
+            }
+            Output::Resynced => self.nodes[node].renewed = self.now,
             Output::Complete { op, result } => self.complete(node, op, result),
             Output::Fetched { op, result } => self.fetched(node, op, result),
             Output::Marked { volume, kind, data } => {
@@ -104,6 +109,7 @@ impl World {
 
     fn local(&mut self, node: usize, io: LocalIo, action: LocalAction, at_once: &mut Vec<LocalIo>) {
         self.check_one_writer(node, &action);
+        self.check_overwritten(node, &action);
         let is_read = matches!(action, LocalAction::Read { .. } | LocalAction::Digest { .. });
         let fails = self.disk_may_fail(node);
         self.nodes[node].disk.begin(io, action, &mut self.rng);
@@ -167,6 +173,24 @@ impl World {
         self.map_begins(node);
     }
 
+    /// What the copy holds there is in the undo store now, unless it was already, or can't be.
+    pub(super) fn is_aside(&mut self, node: usize, keep: &KeepAside) {
+        let fails = self.store_fails();
+        let at = &mut self.nodes[node];
+        let resync = keep.copy.resync;
+        if fails {
+            at.aside.failed = Some(self.history.now());
+        } else if at.aside.resync.replace(resync) != Some(resync) {
+            for &(volume, extent) in &keep.pieces {
+                let place = super::disk::Place::new(volume, extent);
+                let blocks =
+                    (place.lba..).zip(at.disk.stamps(place)).map(|(block, &stamp)| (place.volume, block, stamp));
+                at.aside.blocks.extend(blocks);
+            }
+        }
+        self.turn(node, vec![Input::Kept { resync }]);
+    }
+
     fn spill(&mut self, node: usize, order: Order) {
         self.nodes[node].journal.push(order);
         self.spill_begins(node);
@@ -223,6 +247,7 @@ impl World {
         let promise = if result.is_ok() { self.promise(node) } else { Promise::Nothing };
         self.close(&open, outcome, promise);
         if result.is_ok() {
+            self.sees_alone(node, &open, promise);
             self.check_acknowledged(node, &open);
             self.check_read(node, &open);
         }
@@ -332,6 +357,8 @@ fn fingerprint(output: &Output) -> u64 {
         Output::Misbehaved(_) => 12 << 56,
         Output::Map { write, .. } => 13 << 56 | write.0,
         Output::Fetched { op, result } => 14 << 56 | u64::from(result.is_ok()) << 48 | op.0,
+        Output::KeepAside(keep) => 15 << 56 | keep.pieces.len() as u64,
+        Output::Resynced => 16 << 56,
     }
 }
 

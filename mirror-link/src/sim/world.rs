@@ -17,7 +17,7 @@ use super::store::Maps;
 use super::trace::Trace;
 use crate::config::Mode;
 use crate::ids::{Instance, Slot};
-use crate::replica::io::{Command, HostOp, Left, LocalIo};
+use crate::replica::io::{Command, HostOp, KeepAside, Left, LocalIo};
 use crate::replica::{Replica, journal};
 use crate::wire::datagram::GroupBeat;
 use crate::wire::message::{Message, Role};
@@ -60,6 +60,12 @@ pub enum Event {
     Spill {
         node: usize,
         incarnation: u32,
+    },
+    /// What a resync overwrites is aside.
+    Aside {
+        node: usize,
+        incarnation: u32,
+        keep: Box<KeepAside>,
     },
     Deliver {
         session: SessionIndex,
@@ -321,6 +327,7 @@ impl World {
             Event::Record { node, incarnation } => self.of(node, incarnation, |w| w.record_ends(node)),
             Event::Map { node, incarnation } => self.of(node, incarnation, |w| w.map_ends(node)),
             Event::Spill { node, incarnation } => self.of(node, incarnation, |w| w.spill_ends(node)),
+            Event::Aside { node, incarnation, keep } => self.of(node, incarnation, |w| w.is_aside(node, &keep)),
             Event::Deliver { session, slot, number, to, message } => self.deliver(session, slot, number, to, *message),
             Event::SessionUp { session, side } => self.session_up(session, side),
             Event::SessionDown { session, side } => self.session_down(session, side),

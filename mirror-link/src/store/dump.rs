@@ -412,7 +412,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+    use crate::config::{AsideBounds, GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
     use crate::extent::{BlockCount, BlockLength};
     use crate::ids::{Generation, OwnerEpoch, VolumeIndex};
     use crate::replica::io::{MapChange, Record, Region};
@@ -443,6 +443,8 @@ mod tests {
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
             scrub: None,
+            aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
+            lease: Duration::from_secs(2),
         }
     }
 
@@ -459,6 +461,7 @@ mod tests {
             mode: Mode::Sync,
             lost_cache: false,
             counting: None,
+            overwritten: None,
         }
     }
 

@@ -427,7 +427,7 @@ const READ_PAGES: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{MapBounds, Mode, OnLinkLoss, Policy, QueueBounds};
+    use crate::config::{AsideBounds, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds};
     use crate::extent::{BlockCount, BlockLength};
     use crate::ids::VolumeIndex;
     use crate::replica::io::Region;
@@ -457,6 +457,8 @@ mod tests {
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
             scrub: None,
+            aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
+            lease: Duration::from_secs(2),
         }
     }
 

@@ -6,6 +6,8 @@
 //!     record.former.json           an owner's, whose data is not there: in force again when the data is
 //!     map                          where the copies may differ: hot regions, dirty pieces
 //!     journal/0 journal/1 …        writes in order that the peer lacks, or that memory has no room for
+//!     undo-TIME-RESYNC             what a resync has written over, see [`undo`]
+//!     snapshot.json                which files hold the copy as it was before a resync
 //! ```
 //!
 //! Thin shells over the file system: their calls block, so async callers go through `spawn_blocking`.
@@ -16,6 +18,8 @@ mod journal;
 pub mod map;
 mod place;
 mod record;
+pub mod snapshot;
+pub mod undo;
 
 use std::io;
 use std::path::PathBuf;

@@ -209,6 +209,7 @@ mod tests {
             mode: Mode::Sync,
             lost_cache: false,
             counting: None,
+            overwritten: None,
         }
     }
 

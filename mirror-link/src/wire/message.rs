@@ -272,6 +272,8 @@ pub struct Position {
     pub max_stall: Duration,
     /// They were set while the owner ran: the replica is to keep to them also where its own configuration differs.
     pub is_by_command: bool,
+    /// It is not on record that the replica lacks what was acknowledged.
+    pub is_together: bool,
 }
 
 impl Default for Position {
@@ -286,6 +288,7 @@ impl Default for Position {
             on_link_loss: OnLinkLoss::Degrade,
             max_stall: Duration::from_secs(5),
             is_by_command: false,
+            is_together: false,
         }
     }
 }

@@ -115,10 +115,30 @@ fn any_position() -> impl Strategy<Value = Position> {
     let mode = prop_oneof![Just(Mode::Async), Just(Mode::Memsync), Just(Mode::Sync)];
     let on_link_loss = prop_oneof![Just(OnLinkLoss::Degrade), Just(OnLinkLoss::Hold)];
     let max_stall = (1..86_400_000_u64).prop_map(Duration::from_millis);
-    (epoch(), seq(), any::<(u64, u64)>(), volumes, mode, on_link_loss, max_stall, any::<bool>()).prop_map(
-        |(epoch, acknowledged, (lag_bytes, lag_ms), volumes, mode, on_link_loss, max_stall, is_by_command)| {
+    (epoch(), seq(), any::<(u64, u64)>(), volumes, mode, on_link_loss, max_stall, any::<(bool, bool)>()).prop_map(
+        |(
+            epoch,
+            acknowledged,
+            (lag_bytes, lag_ms),
+            volumes,
+            mode,
+            on_link_loss,
+            max_stall,
+            (is_by_command, is_together),
+        )| {
             let volumes = volumes.into();
-            Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, max_stall, is_by_command }
+            Position {
+                epoch,
+                acknowledged,
+                lag_bytes,
+                lag_ms,
+                volumes,
+                mode,
+                on_link_loss,
+                max_stall,
+                is_by_command,
+                is_together,
+            }
         },
     )
 }

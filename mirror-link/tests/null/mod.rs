@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mirror_link::block::{Allocation, AllocationRun, BlockDevice, Capabilities, Durability, Eventually, Io, Payload};
-use mirror_link::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use mirror_link::config::{AsideBounds, GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use mirror_link::extent::{BlockCount, BlockLength, Extent};
 use mirror_link::group::{Group, Observer};
 use mirror_link::ids::{Instance, VolumeIndex};
@@ -38,6 +38,8 @@ pub async fn start(role: Role, mode: Mode, queue: QueueBounds, state_dir: &Path)
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         scrub: None,
+        aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
+        lease: Duration::from_secs(2),
         queue,
     };
     let devices: Vec<Arc<dyn BlockDevice>> = vec![Arc::new(Null)];

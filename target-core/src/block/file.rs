@@ -205,6 +205,28 @@ impl BlockDevice for FileDevice {
         Origin { object: shared.spec.path.display().to_string(), blocks: self.found, label }
     }
 
+    fn clone_beside(&self, suffix: &str) -> io::Result<PathBuf> {
+        let shared = self.medium.shared();
+        let mut name = shared.spec.path.clone().into_os_string();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let temporary = path.with_added_extension("new");
+        // A leftover of a process that was killed.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => (),
+        }
+        let clone = || {
+            let to = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary)?;
+            retried(|| rustix::fs::ioctl_ficlone(&to, &*shared.file))?;
+            to.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+                .sync_all()
+        };
+        clone().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map(|()| path)
+    }
+
     fn set_label(&self, label: &str) -> io::Result<()> {
         let file = &*self.medium.shared().file;
         retried(|| fsetxattr(file, LABEL, label.as_bytes(), XattrFlags::empty()))?;

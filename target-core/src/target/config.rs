@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    Compression, Encryption, Heartbeat, MapBounds, Mode, OnJournalFull, OnLinkLoss, PairSecret, PeerConfig, Policy,
-    QueueBounds, Scrub,
+    AsideBounds, Compression, Encryption, Heartbeat, MapBounds, Mode, OnJournalFull, OnLinkLoss, PairSecret,
+    PeerConfig, Policy, QueueBounds, Scrub,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -134,6 +134,7 @@ pub struct VolumeMirror {
     pub map: MapBounds,
     /// `None`: the copies are compared when an operator wants it.
     pub scrub: Option<Scrub>,
+    pub aside: AsideBounds,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -332,6 +333,7 @@ impl VolumeMirror {
             queue: DEFAULT_QUEUE,
             map: DEFAULT_MAP,
             scrub: None,
+            aside: DEFAULT_ASIDE,
         }
     }
 }
@@ -428,6 +430,11 @@ pub const DEFAULT_QUEUE: QueueBounds =
 
 /// 2 MiB of map a TiB, and after a crash at most some 4 GiB to send: seconds on 10 Gb/s.
 pub const DEFAULT_MAP: MapBounds = MapBounds { piece_bytes: 64 << 10, hot_max: 1024 };
+
+/// A week to notice what a rollback discarded. More than hot regions of [`DEFAULT_MAP`] amount to, once what is alike is left out,
+/// but less than a whole volume.
+pub const DEFAULT_ASIDE: AsideBounds =
+    AsideBounds { undo_max: 4 << 30, undo_keep: Duration::from_secs(7 * 24 * 60 * 60), snapshot: true };
 
 /// TCP and UDP; beside iSCSI's 3260.
 pub const MIRROR_PORT: u16 = 3262;

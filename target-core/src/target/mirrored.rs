@@ -113,6 +113,7 @@ pub fn changes(old: &VolumeMirror, new: &VolumeMirror) -> Vec<Command> {
 /// Keys under `mirror` whose values differ.
 fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Iterator<Item = &'static str> + use<'a> {
     let (ours, theirs) = (&first.policy, &other.policy);
+    let (ours_aside, theirs_aside) = (&first.aside, &other.aside);
     [
         ("peer", first.peer == other.peer),
         ("role", first.first_role == other.first_role),
@@ -125,6 +126,8 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("queue", first.queue == other.queue),
         ("map", first.map == other.map),
         ("scrub", first.scrub == other.scrub),
+        ("undo", (ours_aside.undo_max, ours_aside.undo_keep) == (theirs_aside.undo_max, theirs_aside.undo_keep)),
+        ("snapshot", ours_aside.snapshot == theirs_aside.snapshot),
     ]
     .into_iter()
     .filter(|(_, same)| !same)

@@ -110,6 +110,8 @@ impl Groups {
             queue: group.mirror.queue,
             map: group.mirror.map,
             scrub: group.mirror.scrub,
+            aside: group.mirror.aside,
+            lease: config.peers[&group.mirror.peer].heartbeat.timeout,
         };
         let node = config.node.as_str().into();
         let started = Group::start(group_config, node, instance, &config.state_dir, of_group, front.clone())

@@ -23,6 +23,7 @@ fn record(epoch: u64) -> Box<Record> {
         mode: crate::config::Mode::Sync,
         lost_cache: false,
         counting: None,
+        overwritten: None,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::device::{BLOCK, TestDevice};
 use super::recorder::Recorder;
 use crate::block::{BlockDevice, BlockError, Durability, Payload};
-use crate::config::{GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
+use crate::config::{AsideBounds, GroupConfig, MapBounds, Mode, OnLinkLoss, Policy, QueueBounds, VolumeSpec};
 use crate::group::{Group, GroupError};
 use crate::ids::{Instance, VolumeIndex};
 use crate::replica::io::{Command, Done, Refusal};
@@ -47,6 +47,8 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         scrub: None,
+        aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
+        lease: Duration::from_secs(2),
         queue: QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 256 },
     }
 }

@@ -15,6 +15,7 @@ impl World {
             (0..2).for_each(|node| self.check_closed(node));
         }
         (0..2).for_each(|node| self.check_waiting(node));
+        (0..2).for_each(|node| self.check_fresh(node));
         self.check_pace();
         self.oversee();
         self.go_on();

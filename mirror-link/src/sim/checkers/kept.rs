@@ -188,6 +188,9 @@ impl World {
         let (process, other) = (self.nodes[node].process.as_ref(), self.nodes[1 - node].process.as_ref());
         let Some(process) = process else { return };
         let status = &process.status;
+        if status.disk == DiskState::Failed {
+            self.nodes[node].failed = self.history.now();
+        }
         if status.role == Role::Secondary {
             self.nodes[node].copy = Some(status.disk);
             return;

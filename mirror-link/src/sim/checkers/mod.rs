@@ -3,8 +3,10 @@
 mod alike;
 mod bounded;
 mod closed;
+mod fresh;
 mod kept;
 mod one_writer;
+mod overwritten;
 mod reads;
 mod verified;
 
@@ -21,12 +23,16 @@ pub enum Checker {
     MarkKept,
     /// I2, asynchronously: no more is lost than was reported.
     Rpo,
+    /// I5: what was acknowledged and the source lacks is put aside before a resync writes over it.
+    Undo,
     /// I3: what was acknowledged before is there where what came after it is.
     Closed,
     /// A read shows what was acknowledged before it was asked, whichever copy it comes from.
     Reads,
     /// I4: one owner writes, in an epoch that is nobody else's and durable.
     OneWriter,
+    /// A replica that its owner may have left behind does not go on saying that it is UpToDate.
+    Fresh,
     /// I6: no more memory than was configured.
     Memory,
     /// I6: every request is answered, once and in time.

@@ -135,6 +135,12 @@ impl Plan {
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             scrub: None,
+            aside: crate::config::AsideBounds {
+                undo_max: 1 << 30,
+                undo_keep: std::time::Duration::from_secs(604_800),
+                snapshot: true,
+            },
+            lease: std::time::Duration::from_secs(3600),
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 64 },
         })
     }

@@ -251,6 +251,8 @@ impl Pair {
                 return Some(Input::Stored { write, result: Ok(()) });
             }
             Output::Map { write, .. } => return Some(Input::Mapped { write, result: Ok(()) }),
+            Output::KeepAside(keep) => return Some(Input::Kept { resync: keep.copy.resync }),
+            Output::Resynced => (),
             Output::Complete { op, result } => {
                 let promise = Promise::given(self.nodes[node].record.as_ref(), &self.status(node));
                 let stamp = self.nodes[node].open.remove(&op).expect("answered once");

@@ -17,6 +17,7 @@ const LAG_LENGTH: usize = 12;
 pub(in crate::wire) const LENGTH: RangeInclusive<usize> = FIXED_LENGTH..=FIXED_LENGTH + VOLUMES_MAX * LAG_LENGTH;
 
 const BY_COMMAND: u8 = 1;
+const TOGETHER: u8 = 2;
 
 /// Up to 24 hours, as a configuration may have it.
 const MAX_STALL_MS: RangeInclusive<u32> = 1..=24 * 60 * 60 * 1000;
@@ -35,7 +36,7 @@ const MAX_STALL_MS: RangeInclusive<u32> = 1..=24 * 60 * 60 * 1000;
 ///  24| lag, milliseconds                                             |
 ///    +                                                               +
 ///  28|                                                               |
-///  32| mode          | on link loss  |. . . . . . . C| reserved = 0  |
+///  32| mode          | on link loss  |. . . . . . T C| reserved = 0  |
 ///  36| max stall, milliseconds                                       |
 ///  40| volume count                  | reserved = 0                  |
 ///  44/ volumes that lag, one after the other:                        /
@@ -44,14 +45,14 @@ const MAX_STALL_MS: RangeInclusive<u32> = 1..=24 * 60 * 60 * 1000;
 ///    +                                                               +
 ///   8|                                                               |
 ///
-///  mode: 1 async · 2 memsync · 3 sync. on link loss: 1 degrade · 2 hold.  C: by command.
+///  mode: 1 async · 2 memsync · 3 sync. on link loss: 1 degrade · 2 hold.  T: together.  C: by command.
 /// ```
 pub(super) fn parse(input: &[u8]) -> Parsed<'_, Position> {
     let (rest, (epoch, acknowledged, lag_bytes, lag_ms)) = (epoch, seq, be_u64, be_u64).parse(input)?;
     let (rest, (mode, on_link_loss, flags, (), max_stall, volumes, ())) = (
         mode,
         on_link_loss,
-        flags(BY_COMMAND),
+        flags(BY_COMMAND | TOGETHER),
         reserved(1),
         max_stall,
         at_most(be_u16, VOLUMES_MAX, "at most 4096 volumes"),
@@ -59,9 +60,18 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_, Position> {
     )
         .parse(rest)?;
     let (rest, volumes) = list(volumes, lag, rest)?;
-    let is_by_command = flags & BY_COMMAND != 0;
-    let position =
-        Position { epoch, acknowledged, lag_bytes, lag_ms, volumes, mode, on_link_loss, max_stall, is_by_command };
+    let position = Position {
+        epoch,
+        acknowledged,
+        lag_bytes,
+        lag_ms,
+        volumes,
+        mode,
+        on_link_loss,
+        max_stall,
+        is_by_command: flags & BY_COMMAND != 0,
+        is_together: flags & TOGETHER != 0,
+    };
     Ok((rest, position))
 }
 
@@ -110,7 +120,8 @@ pub(super) fn put(position: &Position, out: &mut BytesMut) {
         OnLinkLoss::Degrade => 1,
         OnLinkLoss::Hold => 2,
     });
-    out.put_u8(if position.is_by_command { BY_COMMAND } else { 0 });
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    out.put_u8(flag(position.is_by_command, BY_COMMAND) | flag(position.is_together, TOGETHER));
     out.put_u8(0);
     let max_stall = u32::try_from(position.max_stall.as_millis()).unwrap_or(u32::MAX);
     out.put_u32(max_stall.clamp(*MAX_STALL_MS.start(), *MAX_STALL_MS.end()));
@@ -142,6 +153,7 @@ mod tests {
             on_link_loss: OnLinkLoss::Hold,
             max_stall: Duration::from_millis(1500),
             is_by_command: true,
+            is_together: false,
         }
     }
 
@@ -167,7 +179,7 @@ mod tests {
         assert_eq!(changed(32, 0), fault("mode 1 to 3", 0));
         assert_eq!(changed(32, 4), fault("mode 1 to 3", 4));
         assert_eq!(changed(33, 3), fault("on link loss 1 or 2", 3));
-        assert_eq!(changed(34, 2), fault("only flags that this version knows", 2));
+        assert_eq!(changed(34, 4), fault("only flags that this version knows", 4));
         assert_eq!(changed(35, 1), fault("reserved bytes that are zero", 1));
         assert_eq!(changed(36, 0x10), fault("max stall of 1 ms to 24 hours", 0x1000_05dc));
         assert_eq!(changed(40, 0x10), fault("at most 4096 volumes", 0x1001));
