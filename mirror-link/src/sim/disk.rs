@@ -114,17 +114,20 @@ pub struct Disk {
     under_way: BTreeMap<LocalIo, Action>,
     /// So many of the next actions fail; `u32::MAX`: all.
     pub broken: u32,
+    /// Some action did.
+    pub has_failed: bool,
 }
 
 impl Disk {
     pub fn new(volumes: &[u64]) -> Disk {
         let image: Image = volumes.iter().map(|&blocks| vec![ZEROES; blocks as usize]).collect();
-        Disk { durable: image.clone(), image, cached: Vec::new(), number: 0, under_way: BTreeMap::new(), broken: 0 }
+        Disk { durable: image.clone(), image, cached: Vec::new(), number: 0, under_way: BTreeMap::new(), broken: 0, has_failed: false }
     }
 
     /// The next action fails.
     pub fn strikes(&mut self) -> bool {
         let strikes = self.broken > 0;
+        self.has_failed |= strikes;
         if strikes && self.broken != u32::MAX {
             self.broken -= 1;
         }
