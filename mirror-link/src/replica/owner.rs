@@ -69,6 +69,8 @@ pub(super) struct Owner {
     /// A flush failed here: nobody knows what the medium lacks, and a later one that succeeds tells nothing of it.
     pub(super) is_unflushed: bool,
     pub stream: Option<Stream>,
+    /// A stream began in this reign.
+    pub(super) ever_began: bool,
     pub(super) cursor: u64,
     /// From this number on everything in the ring is for the peer.
     pub(super) whole_from: u64,
@@ -248,6 +250,7 @@ impl Owner {
             last_flush: None,
             is_unflushed: false,
             stream: None,
+            ever_began: false,
             cursor: 1,
             whole_from: 1,
             resend: VecDeque::new(),

@@ -106,6 +106,7 @@ impl Owner {
         self.cursor = first;
         self.detached = false;
         self.rejoins_at = None;
+        self.ever_began = true;
         self.stream = Some(Stream {
             begin,
             acknowledged: false,
@@ -147,10 +148,10 @@ impl Owner {
     }
 
     /// Whatever the ring holds goes into the dirty map. A number is left out, so that no Ack of a former stream, still under
-    /// way, can be taken for one of this.
+    /// way, can be taken for one of this, nor its Begin for this one's.
     fn first_of_a_new_stream(&mut self, cx: &mut Context) -> u64 {
         self.withdraw_all(cx);
-        if self.ring.next() > 1 {
+        if self.ring.next() > 1 || self.ever_began {
             let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false, 0);
             self.ring.answered(left_out, cx.now);
             self.ring.trim();
@@ -545,7 +546,12 @@ impl Owner {
     }
 
     /// What the resync and the verify read.
-    pub fn copied(&mut self, cx: &mut Context, seq: u64, found: Result<Found, BlockError>) {
+    pub fn copied(&mut self, cx: &mut Context, seq: u64, mut found: Result<Found, BlockError>) {
+        if self.is_through() {
+            // Asked before the device failed; what it tells is not to be believed.
+            self.orphans = self.orphans.saturating_sub(1);
+            found = Err(BlockError::Medium);
+        }
         let (purpose, op) = match self.verify_reads.iter().position(|read| *read == seq) {
             Some(at) => {
                 self.verify_reads.swap_remove(at);

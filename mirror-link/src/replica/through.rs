@@ -17,6 +17,7 @@ use super::owner::{Active, Context, Local, Owner, Work, range};
 use super::planted::Fault;
 use super::receiver::misbehaved;
 use super::ring::Place;
+use super::status::VerifyState;
 use crate::block::BlockError;
 use crate::extent::Extent;
 use crate::ids::{VolumeIndex, WriteSeq};
@@ -72,6 +73,9 @@ impl Owner {
 
     fn go_through(&mut self, cx: &mut Context) {
         self.through = Through::Wanted;
+        if let Some(verify) = &mut self.verify {
+            verify.end(VerifyState::Interrupted);
+        }
         // Nothing cools any more, and the reign does not end as a clean one.
         self.is_unflushed = true;
         for active in &mut self.active {

@@ -105,7 +105,7 @@ impl Verify {
         self.state == VerifyState::Running
     }
 
-    fn end(&mut self, state: VerifyState) {
+    pub fn end(&mut self, state: VerifyState) {
         if self.is_running() {
             self.state = state;
             self.again.clear();

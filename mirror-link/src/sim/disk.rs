@@ -121,7 +121,15 @@ pub struct Disk {
 impl Disk {
     pub fn new(volumes: &[u64]) -> Disk {
         let image: Image = volumes.iter().map(|&blocks| vec![ZEROES; blocks as usize]).collect();
-        Disk { durable: image.clone(), image, cached: Vec::new(), number: 0, under_way: BTreeMap::new(), broken: 0, has_failed: false }
+        Disk {
+            durable: image.clone(),
+            image,
+            cached: Vec::new(),
+            number: 0,
+            under_way: BTreeMap::new(),
+            broken: 0,
+            has_failed: false,
+        }
     }
 
     /// The next action fails.

@@ -209,8 +209,9 @@ impl BlockDevice for FileDevice {
         let shared = self.medium.shared();
         let mut name = shared.spec.path.clone().into_os_string();
         name.push(suffix);
-        let path = PathBuf::from(name);
-        let temporary = path.with_added_extension("new");
+        let path = PathBuf::from(&name);
+        name.push(".new");
+        let temporary = PathBuf::from(name);
         // A leftover of a process that was killed.
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
