@@ -38,7 +38,7 @@ impl Replica {
     }
 
     pub(super) fn shown_disk(&self) -> DiskState {
-        if self.lease.lapsed { DiskState::Consistent } else { self.disk }
+        if self.lease.lapsed && self.disk == DiskState::UpToDate { DiskState::Consistent } else { self.disk }
     }
 
     pub(super) fn is_lapsed(&self) -> bool {

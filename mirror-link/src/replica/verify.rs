@@ -218,6 +218,10 @@ impl Owner {
         if !self.is_established() {
             return self.interrupt_verify();
         }
+        if let Some(verify) = &mut self.verify {
+            // Whatever else it waits for by now.
+            verify.wakes_at = verify.wakes_at.filter(|at| *at > cx.now);
+        }
         // Beside hosts it is a resync like any other.
         let allowed = self.pace.allowed(cx.now, cx.policy.host_latency);
         while self.copies_under_way() < allowed.copies

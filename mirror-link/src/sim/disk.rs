@@ -46,7 +46,8 @@ pub fn digest(stamps: &[Stamp]) -> Digest {
     if stamps.iter().all(|&stamp| stamp == ZEROES) {
         return Digest::ZEROES;
     }
-    let word = stamps.iter().fold(stamps.len() as u64, |word, &stamp| mix(word ^ mix(stamp)));
+    // No stamp undoes what came before it, nor the number of blocks.
+    let word = stamps.iter().fold(mix(!(stamps.len() as u64)), |word, &stamp| mix(word.rotate_left(9) ^ mix(!stamp)));
     let mut digest = Digest::ZEROES;
     digest.0[..8].copy_from_slice(&word.to_be_bytes());
     digest

@@ -31,8 +31,10 @@ impl World {
                 let write = self.history.write(stamp);
                 let is_own = self.history.reigns[write.reign].node == node && write.reign < reign;
                 let owed = is_own && write.outcome == Outcome::Good && write.issued > forgot;
-                owed && !self.history.shows(base, write, block)
-                    && !own.aside.blocks.contains(&(at.volume, block, stamp))
+                // What was put aside may have been written after it, and lost since with the cache.
+                let kept = own.aside.blocks.range((at.volume, block, ZEROES + 1)..=(at.volume, block, u64::MAX));
+                let is_kept = kept.map(|(.., kept)| self.history.write(*kept)).any(|kept| kept.issued >= write.issued);
+                owed && !self.history.shows(base, write, block) && !is_kept
             }
         });
         if let Some((block, &stamp)) = lost {
