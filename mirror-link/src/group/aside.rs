@@ -291,8 +291,9 @@ impl Keeper {
         let mut writer = Writer::create(self.place.path(), &header)?;
         let (mut bytes, mut ranges, mut end) = (0, 0, None);
         for piece in &undo.pieces {
-            let Some(then) = undo.read(piece)? else { continue };
             let volume = VolumeIndex(piece.volume);
+            let damaged = || UndoError::Damaged { path: undo.path.clone(), cause: "a piece's data is damaged".into() };
+            let then = undo.read(piece)?.ok_or_else(damaged)?;
             let Some(extent) = self.extent(piece) else { continue };
             let now = self.read(volume, extent).await?.unwrap_or_else(|| BytesMut::zeroed(then.len()));
             for (at, run) in differing(&then, &now, self.block_bytes(volume) as usize) {

@@ -73,18 +73,18 @@ pub(super) fn restore(
     Ok((store, Some((record, has_cache))))
 }
 
-/// Where there was a record, a map that is missing, or of other volumes, says that anything may differ.
+/// Where there was a record, a map that is missing, or of other volumes, says that anything may differ. And: it was there.
 pub(super) fn restore_map(
     place: &Arc<Place>,
     config: &GroupConfig,
     is_recorded: bool,
-) -> Result<(MapFile, Map), StoreError> {
+) -> Result<(MapFile, Map, bool), StoreError> {
     let group = &config.name;
     if is_recorded && let Some((file, Found { map, lost_pages })) = MapFile::open(place, config)? {
         if lost_pages > 0 {
             tracing::error!(%group, lost_pages, "pages of the map are damaged: what they spoke of counts as dirty");
         }
-        return Ok((file, map));
+        return Ok((file, map, true));
     }
     let mut file = MapFile::create(place, config)?;
     let mut known = map::empty(config);
@@ -93,7 +93,7 @@ pub(super) fn restore_map(
         known = map::unknown(config);
         file.change([&MapChange { all_dirty: true, ..MapChange::default() }])?;
     }
-    Ok((file, known))
+    Ok((file, known, false))
 }
 
 /// The peer has none of the new blocks either, or others. A Primary's record stays: whoever was its Secondary asks for all.

@@ -21,7 +21,7 @@ use super::{Group, Observer, aside};
 use crate::block::BlockDevice;
 use crate::config::{GroupConfig, VolumeSpec};
 use crate::ids::{GroupName, Instance, NodeName};
-use crate::replica::io::Left;
+use crate::replica::io::{Left, Record};
 use crate::replica::{self, Replica};
 use crate::store::{Journal, MapFile, Place, RecordStore, StoreError};
 use crate::wire::datagram::GroupTag;
@@ -131,8 +131,12 @@ async fn open(config: &GroupConfig, state_dir: &Path, devices: &[Arc<dyn BlockDe
         let of_store = |source| GroupError::Store { group: config.name.clone(), source };
         let place = Place::claim(&state_dir, &config.name).map_err(of_store)?;
         let (records, recorded) = restore(&place, &config, &devices)?;
-        let (map_file, map) = restore_map(&place, &config, recorded.is_some()).map_err(of_store)?;
+        let (map_file, map, is_of_these_volumes) =
+            restore_map(&place, &config, recorded.is_some()).map_err(of_store)?;
+        // Of another reign, of other volumes, or of a copy that is no good: nothing is to be sent.
+        let is_fit = |record: &&Record| !matches!(record.disk, DiskState::Failed | DiskState::Inconsistent);
         let reigned = recorded.as_ref().map(|(record, _)| record).filter(|record| record.role == Role::Primary);
+        let reigned = reigned.filter(is_fit).filter(|_| is_of_these_volumes);
         let (journal_file, journal) = match reigned {
             Some(record) => {
                 let writes_max = replica::journal::writes_max(config.queue.memory);

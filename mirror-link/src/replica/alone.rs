@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::io::{Event, Output, StoreFailed};
-use super::machine::{Degrading, RECORD_PATIENCE, Replica, Then};
+use super::machine::Replica;
 use super::planted::Fault;
+use super::records::{Degrading, RECORD_PATIENCE, STORE_RETRY_AFTER, Then};
 use crate::config::{Mode, OnLinkLoss};
 use crate::wire::message::DiskState;
 
@@ -58,6 +59,7 @@ impl Replica {
 
     /// Stop acknowledging → record that the peer is outdated → acknowledge on.
     pub(super) fn degrade(&mut self, now: Instant) {
+        self.degrades_from = Some((self.generation, self.history.clone()));
         self.draw_generation();
         self.peer_outdated = true;
         self.degrading = Degrading::Recording;
@@ -68,6 +70,16 @@ impl Replica {
         if self.planted.has(Fault::SkipDegradeRule) {
             self.go_on_alone(now);
         }
+    }
+
+    /// Nothing was acknowledged alone, so it is as it was: the peer may answer before that is tried again.
+    pub(super) fn degrade_failed(&mut self, now: Instant) {
+        self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER);
+        if let Some((generation, history)) = self.degrades_from.take() {
+            (self.generation, self.history) = (generation, history);
+            self.peer_outdated = false;
+        }
+        self.owner.iter_mut().for_each(|owner| owner.is_degrading = false);
     }
 
     /// Hosts would have their answers were it on record that the peer is outdated; it is tried again, and they come again.

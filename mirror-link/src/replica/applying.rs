@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::io::{Found, LocalAction, Output};
 use super::local_work::LocalWork;
-use super::machine::{Replica, Then};
+use super::machine::Replica;
+use super::records::Then;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{Generation, VolumeIndex, WriteSeq};

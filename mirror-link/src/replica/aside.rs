@@ -9,8 +9,9 @@
 //! then is neither the one copy nor the other.
 
 use super::io::{KeepAside, Output, Overwritten, Why};
-use super::machine::{Replica, Then};
+use super::machine::Replica;
 use super::planted::Fault;
+use super::records::Then;
 use crate::ids::Generation;
 use crate::wire::message::DiskState;
 

@@ -10,10 +10,11 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::io::Output;
-use super::owner::{Context, Owner};
+use super::owner::{Context, Copied, Owner, Purpose};
 use super::planted::{Fault, Planted};
 use super::ring::{ENTRY_COST, Entry, Place};
-use crate::config::{Mode, OnJournalFull};
+use crate::config::{Mode, OnJournalFull, VolumeSpec};
+use crate::extent::Extent;
 use crate::ids::{OwnerEpoch, WriteSeq};
 use crate::wire::message::{Marks, ODEP_MAX, Op, OpFrame};
 
@@ -54,6 +55,14 @@ impl JournalLeft {
         let run = found.into_iter().filter(|(seq, _)| (start..end).contains(&seq.0));
         let writes: Vec<Journalled> = run.map(|(_, write)| write).take(writes_max).collect();
         (!writes.is_empty()).then_some(JournalLeft { epoch, first: WriteSeq(start), writes })
+    }
+
+    /// It names blocks that are there.
+    pub fn is_of(&self, volumes: &[VolumeSpec]) -> bool {
+        self.writes.iter().filter_map(|write| write.op.place()).all(|(volume, range)| {
+            let volume = volumes.get(usize::from(volume.0));
+            volume.is_some_and(|volume| Extent::new(range.lba, range.blocks, volume.capacity).is_ok())
+        })
     }
 
     /// The number that write `seq` of then has from now on: the first is 1.
@@ -116,7 +125,8 @@ impl Owner {
             return;
         }
         let is_counted = self.dirty.is_empty() || self.former.is_some();
-        let copies_none = self.resync_reads == 0 && self.copies.is_empty();
+        let is_verify = |copy: &Copied| copy.purpose == Purpose::Verify;
+        let copies_none = self.resync_reads == 0 && self.verify_reads.is_empty() && self.copies.iter().all(is_verify);
         let is_alone = cx.policy.mode == Mode::Async || self.alone;
         let may = is_alone && is_counted && copies_none && !self.detached;
         if !may || !self.journal_takes(self.ring.memory_bytes) {
@@ -128,7 +138,7 @@ impl Owner {
                 continue;
             };
             if entry.place == Place::Memory && matches!(entry.op, Op::Write { .. }) {
-                entry.place = Place::Spilling;
+                self.ring.spills(seq);
             }
             self.put_in_journal(cx, seq);
         }
@@ -147,7 +157,8 @@ impl Owner {
 
     /// So much more.
     pub(super) fn journal_takes(&self, cost: u64) -> bool {
-        self.ring.spilled_bytes + cost <= self.bounds.spill
+        // What is known of each write is in memory.
+        self.ring.len() < 4 * writes_max(self.bounds.memory) && self.ring.spilled_bytes + cost <= self.bounds.spill
     }
 
     /// Hosts are to go no faster than the peer: it is there, and all that may be queued for it is.

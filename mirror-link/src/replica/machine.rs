@@ -1,14 +1,13 @@
 //! The pieces of a replica, composed.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::activity::Activity;
 use super::claim::Claim;
 use super::dirty::DirtyMap;
 use super::io::{
-    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Overwritten, Record, Standing, StoreFailed,
-    StoreWrite,
+    CommandId, Event, Input, Left, LocalAction, MapWrite, Output, Overwritten, Record, Standing, StoreWrite,
 };
 use super::journal::JournalLeft;
 use super::lease::Lease;
@@ -18,6 +17,7 @@ use super::meeting::Meeting;
 use super::owner::{Context, Owner};
 use super::planted::{Fault, Planted};
 use super::receiver::Receiver;
+use super::records::{Degrading, RECORD_PATIENCE, Then};
 use super::reign::{Former, Pending};
 use super::status::{self, HeldBack};
 use super::verify::Verify;
@@ -26,7 +26,7 @@ use crate::block::BlockError;
 use crate::config::{GroupConfig, Mode, Policy};
 use crate::extent::Extent;
 use crate::ids::{Generation, Instance, NodeName, OwnerEpoch, VolumeIndex};
-use crate::wire::message::{DiskState, HISTORY_MAX, Position, Role};
+use crate::wire::message::{DiskState, Position, Role};
 
 /// One group on one node. Every method takes the time; none reads a clock.
 ///
@@ -97,12 +97,14 @@ pub struct Replica {
     pub(super) ascends_from: Option<Former>,
     /// Records on their way to the disk, in order, and what follows each.
     pub(super) stores: VecDeque<(StoreWrite, Then)>,
-    store_next: u64,
+    pub(super) store_next: u64,
     /// The last record could not be written: it is tried again then, and what follows from it with it.
     pub(super) record_due: Option<Instant>,
     pub(super) owed_to_record: Vec<Then>,
     /// A record that says that the peer is outdated is on its way, or could not be written and is tried again then.
     pub(super) degrading: Degrading,
+    /// The generation and its history before that, for where it can't be written.
+    pub(super) degrades_from: Option<(Generation, Vec<Generation>)>,
     /// At start: how long the peer has to tell that it took over.
     pub(super) wait_until: Option<Instant>,
     /// Weaker than the one in force, which it takes the place of once it is on record.
@@ -127,40 +129,8 @@ pub struct Replica {
     pub(super) planted: Planted,
     /// Distinguishes the local work of reigns, see `LocalWork`.
     pub(super) run: u16,
-    seed: u64,
-    draws: u64,
-}
-
-/// What follows when a record is durable.
-#[derive(Clone, Debug)]
-pub(super) enum Then {
-    Nothing,
-    /// The new epoch holds: serve.
-    Reign,
-    /// The reign goes on in it.
-    Renew,
-    /// Acknowledge without the peer.
-    Alone,
-    /// Acknowledge with it again.
-    Together,
-    /// The peer may know what is on record.
-    Greet,
-    /// The copy is on record as Inconsistent: put aside what is to be kept of it.
-    KeepAside,
-    /// That is done, and on record: overwrite it.
-    Ungate,
-    Answer(CommandId),
-    /// The local device failed: acknowledge what the peer has.
-    Through,
-    /// Acknowledge as this mode promises.
-    Weaken(CommandId, Mode),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Degrading {
-    No,
-    Recording,
-    Retry(Instant),
+    pub(super) seed: u64,
+    pub(super) draws: u64,
 }
 
 impl Replica {
@@ -181,6 +151,8 @@ impl Replica {
             activity.restore(&left.map, &mut suspects);
         }
         let has_cache = left.as_ref().is_none_or(|left| left.has_cache);
+        let volumes = config.volumes.clone();
+        let is_of_them = |journal: &JournalLeft| journal.is_of(&volumes);
         let (record, journal) = left.map(|left| (left.record, left.journal)).unzip();
         let record = record.unwrap_or(Record {
             role: config.first_role,
@@ -238,7 +210,9 @@ impl Replica {
             lease: Lease::default(),
             activity,
             suspects,
-            journal: journal.flatten().filter(|journal| was_owner && journal.epoch == record.epoch),
+            journal: journal
+                .flatten()
+                .filter(|journal| was_owner && journal.epoch == record.epoch && is_of_them(journal)),
             resync_done: None,
             everything_due: None,
             meeting: Meeting::default(),
@@ -255,6 +229,7 @@ impl Replica {
             record_due: None,
             owed_to_record: Vec::new(),
             degrading: Degrading::No,
+            degrades_from: None,
             wait_until: None,
             mode_to_record: None,
             async_owed: record.mode == Mode::Async,
@@ -534,6 +509,8 @@ impl Replica {
         let is_due =
             |owner: &Owner| owner.detached && owner.stream.is_none() && owner.rejoins_at.is_none_or(|at| at <= now);
         if self.owner.as_ref().is_some_and(is_due) && !self.is_peer_lost() {
+            // Where nothing comes of it now, a Hello or a record will bring it about.
+            self.owner.iter_mut().for_each(|owner| owner.rejoins_at = None);
             self.decide(now);
         }
     }
@@ -545,7 +522,7 @@ impl Replica {
             self.store(Then::Nothing);
             return self.see_established(now);
         }
-        if !owner.is_established() || self.degrading == Degrading::Recording {
+        if !owner.is_established() || self.degrading == Degrading::Recording || self.peer_outdated {
             return;
         }
         let is_recorded = self.dirty_since == Some(self.generation) && !self.peer_outdated;
@@ -584,87 +561,6 @@ impl Replica {
         }
     }
 
-    // Records and generations.
-
-    pub(super) fn store(&mut self, then: Then) {
-        self.store_as(false, then);
-    }
-
-    /// `clean`: whoever finds it need not resync.
-    pub(super) fn store_as(&mut self, clean: bool, then: Then) {
-        self.store_next += 1;
-        let write = StoreWrite(self.store_next);
-        let record = Record {
-            role: self.role,
-            disk: self.disk,
-            epoch: self.epoch,
-            generation: self.generation,
-            history: self.history.clone(),
-            peer_outdated: self.peer_outdated,
-            clean: clean || self.role == Role::Secondary && !self.crashed_owner,
-            dirty_since: self.dirty_since.filter(|_| self.everything_due.is_none()),
-            mode: if self.async_owed { Mode::Async } else { self.mode_to_record.unwrap_or(self.policy.mode) },
-            lost_cache: self.lost_cache,
-            counting: self.counting.filter(|_| self.everything_due.is_none()),
-            overwritten: self.overwritten,
-        };
-        self.stores.push_back((write, then));
-        self.outputs.push_back(Output::Store { write, record: Box::new(record) });
-    }
-
-    fn stored(&mut self, now: Instant, write: StoreWrite, result: Result<(), StoreFailed>) {
-        while let Some((first, _)) = self.stores.front()
-            && *first <= write
-        {
-            if let Some((_, then)) = self.stores.pop_front() {
-                self.then(now, then, result);
-            }
-        }
-        self.record_due = result.is_err().then_some(now + STORE_RETRY_AFTER);
-        if result.is_ok() {
-            // It says what those said that could not be written before it.
-            for then in std::mem::take(&mut self.owed_to_record) {
-                self.then(now, then, result);
-            }
-        }
-    }
-
-    fn record_again(&mut self) {
-        self.record_due = None;
-        for then in std::mem::take(&mut self.owed_to_record) {
-            self.store(then);
-        }
-        if self.stores.is_empty() {
-            self.store(Then::Nothing);
-        }
-    }
-
-    /// From now on this copy may be ahead of the other.
-    pub(super) fn draw_generation(&mut self) {
-        let former = self.generation;
-        let drawn = self.draw();
-        self.enter_generation(drawn);
-        debug_assert_ne!(former, self.generation);
-    }
-
-    pub(super) fn draw(&mut self) -> Generation {
-        self.draws += 1;
-        let high = mix(self.seed ^ self.instance.0.rotate_left(17) ^ self.draws);
-        let low = mix(high ^ self.instance.0 ^ self.seed.rotate_left(32));
-        Generation(u128::from(high) << 64 | u128::from(low | 1))
-    }
-
-    pub(super) fn enter_generation(&mut self, generation: Generation) {
-        if generation == self.generation {
-            return;
-        }
-        if self.generation != Generation::NONE {
-            self.history.insert(0, self.generation);
-            self.history.truncate(HISTORY_MAX);
-        }
-        self.generation = generation;
-    }
-
     pub(super) fn set_disk(&mut self, disk: DiskState) {
         if disk != self.disk {
             self.outputs.push_back(Output::Event(Event::DiskChanged { from: self.disk, to: disk }));
@@ -685,22 +581,3 @@ impl Replica {
         }
     }
 }
-
-impl Degrading {
-    fn is_due(self, now: Instant) -> bool {
-        matches!(self, Degrading::Retry(due) if due <= now)
-    }
-}
-
-/// SplitMix64's finalizer: every bit of the input moves every bit of the output.
-fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
-/// Until hosts are told BUSY that wait for a record, in `max_stall`s: they may have waited one for the peer.
-pub(super) const RECORD_PATIENCE: u32 = 2;
-/// After a record that could not be written.
-pub(super) const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::claim::Claim;
 use super::io::{Event, Output};
-use super::machine::{Degrading, Replica, Then};
+use super::machine::Replica;
 use super::owner::range;
 use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
+use super::records::{Degrading, Then};
 use crate::ids::{Generation, Instance, SessionId, Slot};
 use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Position, Role, VolumeShape};
 

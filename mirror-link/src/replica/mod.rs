@@ -29,6 +29,7 @@ mod pace;
 pub mod planted;
 mod receiver;
 pub mod reconcile;
+mod records;
 mod reign;
 mod ring;
 pub mod status;

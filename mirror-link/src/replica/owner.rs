@@ -363,11 +363,16 @@ impl Owner {
             }
         } else if self.journals && !self.is_through() && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost)
         {
-            if is_full && !self.has_room_beside_answered(cost) {
-                // The journal is behind, and hosts that have their answers do not wait for it.
-                return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
-            }
             place = Place::Spilling;
+            if is_full && !self.has_room_beside_answered(cost) {
+                if self.ring.spilling_bytes > 0 {
+                    // The journal is behind, and hosts that have their answers do not wait for it.
+                    return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+                }
+                // What has no payload fills it, and stays.
+                self.detach(cx);
+                place = Place::Memory;
+            }
         } else if is_full && !self.detached {
             let waits_for_peer = cx.policy.mode != Mode::Async && !self.alone;
             let may_spill = matches!(work.op, Op::Write { .. }) && self.journal_takes(cost);

@@ -290,7 +290,9 @@ impl Receiver {
         self.applied_beyond += 1;
         self.ack_owed = true;
         if failed {
-            self.failed.push(seq);
+            if self.failed.len() < FAILED_MAX {
+                self.failed.push(seq);
+            }
             // An Ack can't list more: nothing more is applied, and so nothing is acknowledged that is not there.
             self.gated |= self.failed.len() >= FAILED_MAX;
         }

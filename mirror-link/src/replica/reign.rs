@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::claim::may_promote;
 use super::dirty::DirtyMap;
-use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Overwritten, Refusal, StoreFailed};
+use super::io::{Command, CommandId, Done, Event, LocalAction, Output, Overwritten, Refusal};
 use super::local_work::LocalWork;
-use super::machine::{Degrading, Replica, STORE_RETRY_AFTER, Then};
+use super::machine::Replica;
 use super::owner::Owner;
 use super::planted::Fault;
 use super::receiver::Receiver;
+use super::records::{Degrading, STORE_RETRY_AFTER, Then};
 use crate::block::BlockError;
 use crate::config::{Mode, Policy};
 use crate::ids::{Generation, OwnerEpoch, WriteSeq};
@@ -25,7 +26,7 @@ use crate::wire::message::{DiskState, Role};
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     /// `None`: nobody asked, it is the start.
-    id: Option<CommandId>,
+    pub id: Option<CommandId>,
     what: What,
     remarks: Vec<String>,
     deadline: Instant,
@@ -157,7 +158,7 @@ impl Replica {
     }
 
     /// Unless another was commanded meanwhile.
-    fn weaken(&mut self, now: Instant, mode: Mode) {
+    pub(super) fn weaken(&mut self, now: Instant, mode: Mode) {
         if self.mode_to_record.take_if(|recorded| *recorded == mode).is_some() {
             self.policy_by_command = true;
             self.policy.mode = mode;
@@ -290,7 +291,7 @@ impl Replica {
     }
 
     /// The record of a promotion could not be written: it is a replica again, as it was, and its peer may be promoted.
-    fn stay_behind(&mut self, now: Instant) {
+    pub(super) fn stay_behind(&mut self, now: Instant) {
         let Some(former) = self.ascends_from.take() else { return };
         self.role = Role::Secondary;
         self.set_disk(former.disk);
@@ -337,7 +338,7 @@ impl Replica {
         self.ascend(now);
     }
 
-    fn reign(&mut self, now: Instant) {
+    pub(super) fn reign(&mut self, now: Instant) {
         self.run = self.run.wrapping_add(1);
         self.ascends_from = None;
         (self.crashed_owner, self.lost_cache, self.stayed, self.resumes) = (false, false, false, false);
@@ -362,7 +363,7 @@ impl Replica {
     }
 
     /// Nothing came between the resolution and its record.
-    fn is_ascending(&self) -> bool {
+    pub(super) fn is_ascending(&self) -> bool {
         self.role == Role::Primary && self.owner.is_none() && !self.ends
     }
 
@@ -403,6 +404,11 @@ impl Replica {
     /// Serve no more.
     pub(super) fn step_down(&mut self, now: Instant) {
         let mut running = 0;
+        if let Some(Pending { id: Some(id), .. }) =
+            self.pending.take_if(|pending| matches!(pending.what, What::Demoting { .. }))
+        {
+            self.answer(id, Ok(vec!["it gave way to the peer's newer copy meanwhile".into()]));
+        }
         self.suspect_all_that_lacks();
         self.refuse_waiting(BlockError::Fenced);
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
@@ -623,72 +629,12 @@ impl Replica {
         if force { Ok(()) } else { self.refuse_beside_rival(now) }
     }
 
-    fn give_up(&mut self, refusal: Refusal) {
+    pub(super) fn give_up(&mut self, refusal: Refusal) {
         self.last_record = None;
         if let Some(Pending { id: Some(id), .. }) = self.pending.take() {
             self.refuse(id, refusal);
         }
         self.show();
-    }
-
-    pub(super) fn then(&mut self, now: Instant, then: Then, result: Result<(), StoreFailed>) {
-        match (then, result) {
-            (Then::Nothing, _) => (),
-            (then @ (Then::Renew | Then::KeepAside | Then::Ungate | Then::Greet | Then::Through), Err(StoreFailed)) => {
-                self.owed_to_record.push(then)
-            }
-            (Then::Reign, Ok(())) if self.is_ascending() => self.reign(now),
-            (Then::Reign, Ok(())) => (),
-            (Then::Renew, Ok(())) => {
-                if let Some(owner) = &mut self.owner {
-                    owner.stop();
-                    owner.epoch = self.epoch;
-                    owner.peer = Default::default();
-                }
-                self.decide(now);
-            }
-            (Then::Reign, Err(StoreFailed)) if self.is_ascending() => {
-                self.give_up(Refusal::Store);
-                self.pending = None;
-                match self.ascends_from {
-                    Some(_) => self.stay_behind(now),
-                    None => self.wait_until = Some(now + STORE_RETRY_AFTER),
-                }
-            }
-            (Then::Reign, Err(StoreFailed)) => (),
-            (Then::Alone, Ok(())) => {
-                self.degrading = Degrading::No;
-                self.outputs.push_back(Output::Event(Event::Degraded { generation: self.generation }));
-                self.go_on_alone(now);
-            }
-            (Then::Together, result) => self.together(now, result),
-            (Then::Greet, Ok(())) => self.greet_again(now),
-            (Then::Alone, Err(StoreFailed)) => {
-                self.degrading = Degrading::Retry(now + STORE_RETRY_AFTER);
-                self.owner.iter_mut().for_each(|owner| owner.is_degrading = false);
-            }
-            (Then::Through, Ok(())) => self.through_recorded(now),
-            (Then::Weaken(id, mode), Ok(())) => {
-                self.weaken(now, mode);
-                self.answer(id, Ok(Vec::new()));
-            }
-            (Then::Weaken(id, _), Err(StoreFailed)) => {
-                self.mode_to_record = None;
-                self.refuse(id, Refusal::Store);
-            }
-            (Then::KeepAside, Ok(())) => self.keep_aside(),
-            // Unless another resync has begun since, of a copy that is still to be put aside.
-            (Then::Ungate, Ok(())) => self.receiver.gated = self.overwritten.is_some(),
-            (Then::Answer(id), Ok(())) => {
-                self.pending.take_if(|pending| pending.id == Some(id));
-                self.answer(id, Ok(Vec::new()));
-            }
-            (Then::Answer(id), Err(StoreFailed)) => {
-                self.pending.take_if(|pending| pending.id == Some(id));
-                self.refuse(id, Refusal::Store);
-                self.show();
-            }
-        }
     }
 }
 

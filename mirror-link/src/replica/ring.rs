@@ -64,6 +64,8 @@ pub(super) struct Ring {
     last_prefix: u64,
     pub memory_bytes: u64,
     pub spilled_bytes: u64,
+    /// Of `memory_bytes`: on their way to the journal.
+    pub spilling_bytes: u64,
     /// Answered to hosts and not applied by the peer.
     pub lag_bytes: u64,
     /// Of which on each volume.
@@ -105,6 +107,7 @@ impl Ring {
         self.last_prefix += payload;
         if for_peer {
             self.memory_bytes += cost;
+            self.spilling_bytes += if place == Place::Spilling { cost } else { 0 };
         }
         let op = if for_peer { op } else { Op::Void };
         self.entries.push_back(Entry {
@@ -173,6 +176,9 @@ impl Ring {
         let op = std::mem::replace(&mut entry.op, Op::Void);
         let (cost, place) = (std::mem::take(&mut entry.cost), entry.place);
         entry.place = Place::Memory;
+        if place == Place::Spilling {
+            self.spilling_bytes -= cost;
+        }
         match place {
             Place::Spilled => self.spilled_bytes -= cost,
             Place::Memory | Place::Reading | Place::Spilling | Place::Fetching => self.memory_bytes -= cost,
@@ -188,7 +194,16 @@ impl Ring {
         }
         let cost = entry.cost;
         self.memory_bytes -= cost;
+        self.spilling_bytes -= cost;
         self.spilled_bytes += cost;
+    }
+
+    /// Its payload is on its way to the journal.
+    pub fn spills(&mut self, seq: u64) {
+        let Some(entry) = self.get_mut(seq).filter(|entry| entry.place == Place::Memory) else { return };
+        entry.place = Place::Spilling;
+        let cost = entry.cost;
+        self.spilling_bytes += cost;
     }
 
     /// Its payload is asked for: there has to be room for it from now on.

@@ -12,10 +12,11 @@
 use std::time::{Duration, Instant};
 
 use super::io::{CommandId, Event, Found, HostOp, Misbehaviour, Output, Refusal};
-use super::machine::{Replica, Then};
+use super::machine::Replica;
 use super::owner::{Active, Context, Local, Owner, Work, range};
 use super::planted::Fault;
 use super::receiver::misbehaved;
+use super::records::Then;
 use super::ring::Place;
 use super::status::VerifyState;
 use crate::block::BlockError;
@@ -82,6 +83,17 @@ impl Owner {
             self.orphans += usize::from(matches!(active.local, Local::Running));
             active.local = Local::Done;
             active.waits_for.clear();
+        }
+        // Nothing more is asked of the device, and what it was asked for the peer's sake may hang.
+        for seq in std::mem::take(&mut self.verify_reads) {
+            self.ring.fill(seq, Op::Void);
+            if let Some(at) = self.active.iter().position(|active| active.seq == seq) {
+                self.finish(cx, at, Ok(()));
+            }
+            if seq < self.cursor {
+                let at = self.resend.partition_point(|&other| other < seq);
+                self.resend.insert(at, seq);
+            }
         }
         self.waits_from = self.active.iter().map(|active| active.since).min();
         for read in std::mem::take(&mut self.reads) {
