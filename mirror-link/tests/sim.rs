@@ -1,4 +1,4 @@
-//! Seeds, played. `SIM_SEED=n` plays one and prints what happened (with `SIM_FAULT` planted); `SIM_SEEDS` (2000) and `SIM_FROM` (0) say how many and from
+//! Seeds, played. `SIM_SEED=n` plays one and prints what happened (with `SIM_FAULT` planted); `SIM_SEEDS` (5000) and `SIM_FROM` (0) say how many and from
 //! which on. Planted faults are caught; all small schedules are gone through.
 
 use std::any::Any;
@@ -75,7 +75,7 @@ fn seeds_find_nothing_wrong() {
         println!("fingerprint {:016x}, {} turns, {:?} virtual", report.fingerprint, report.turns, report.took);
         return assert!(wrong.is_none(), "seed {seed}: {wrong:?}");
     }
-    let (from, count) = (from_env("SIM_FROM", 0), from_env("SIM_SEEDS", 2000));
+    let (from, count) = (from_env("SIM_FROM", 0), from_env("SIM_SEEDS", 5000));
     let began = Instant::now();
     let (wrong, [played, turns, answered, seconds]) = play_all(from, count, &[], from_env("SIM_MOST", 20));
     let took = began.elapsed();

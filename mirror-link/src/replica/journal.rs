@@ -155,6 +155,20 @@ impl Owner {
         }
     }
 
+    /// What the queue holds in memory of writes that hosts have their answers to, or that are a resync's, leaves room for
+    /// this one; or it is larger than the queue, and there are none.
+    pub(super) fn has_room_beside_answered(&self, cost: u64) -> bool {
+        let answered = self.answered_bytes();
+        answered == 0 || answered + cost <= self.bounds.memory
+    }
+
+    pub(super) fn answered_bytes(&self) -> u64 {
+        let hosts = self.active.iter().filter(|active| active.op.is_some());
+        let entries = hosts.filter_map(|active| self.ring.get(active.seq));
+        let waited_for: u64 = entries.filter(|entry| entry.place != Place::Spilled).map(|entry| entry.cost).sum();
+        self.ring.memory_bytes - waited_for
+    }
+
     /// So much more.
     pub(super) fn journal_takes(&self, cost: u64) -> bool {
         // What is known of each write is in memory.

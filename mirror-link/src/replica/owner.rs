@@ -364,9 +364,9 @@ impl Owner {
         } else if self.journals && !self.is_through() && matches!(work.op, Op::Write { .. }) && self.journal_takes(cost)
         {
             place = Place::Spilling;
-            if is_full && !self.has_room_beside_answered(cost) {
+            if is_full && self.answered_bytes() > self.bounds.memory {
                 if self.ring.spilling_bytes > 0 {
-                    // The journal is behind, and hosts that have their answers do not wait for it.
+                    // The journal is behind, and hosts do not wait for it that were told of an error.
                     return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
                 }
                 // What has no payload fills it, and stays.
@@ -393,16 +393,6 @@ impl Owner {
         let seq = self.number(cx, Some(op), work, place);
         self.pump(cx);
         self.evaluate(cx, seq);
-    }
-
-    /// What the queue holds in memory of writes that hosts have their answers to, or that are a resync's, leaves room for
-    /// this one; or it is larger than the queue, and there are none.
-    fn has_room_beside_answered(&self, cost: u64) -> bool {
-        let hosts = self.active.iter().filter(|active| active.op.is_some());
-        let entries = hosts.filter_map(|active| self.ring.get(active.seq));
-        let waited_for: u64 = entries.filter(|entry| entry.place != Place::Spilled).map(|entry| entry.cost).sum();
-        let answered = self.ring.memory_bytes - waited_for;
-        answered == 0 || answered + cost <= self.bounds.memory
     }
 
     /// Give it its place in the order, and start it locally as soon as those it overlaps are done.

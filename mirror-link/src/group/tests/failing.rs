@@ -251,11 +251,11 @@ async fn without_its_record_nothing_is_acknowledged_that_the_peer_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_spill_file_fails_the_rest_is_resynchronized() {
+async fn where_the_journal_fails_the_rest_is_resynchronized() {
     let pair = Pair::start(Mode::Async).await;
     let line = pair.connected().await;
     line.cut().await;
-    fs::write(pair.a.place().join("spill"), "in the way").unwrap();
+    fs::write(pair.a.place().join("journal"), "in the way").unwrap();
     // More than memory holds.
     for lba in (0..4096).step_by(16) {
         pair.a.write(lba, 16, 7).await.unwrap();
