@@ -109,7 +109,8 @@ fn under_load(pair: &Pair, treat: impl FnOnce(&Pair)) {
     note!("{writes} writes, the slowest {slowest} us");
 }
 
-const SYNC: &str = "mode: sync, max_stall: 2s";
+/// As long as a record may take on a machine whose disk is busy with something else.
+const SYNC: &str = "mode: sync, max_stall: 8s";
 
 fn pair(mirror: &'static str) -> Pair {
     Pair::established(&Setup::mode(mirror))
@@ -126,7 +127,7 @@ fn a_line_that_is_cut_and_healed_twenty_times_loses_nothing_in_sync() {
 
 #[test]
 fn a_line_that_is_cut_and_healed_twenty_times_loses_nothing_in_memsync() {
-    twenty_cuts("mode: memsync, max_stall: 2s");
+    twenty_cuts("mode: memsync, max_stall: 8s");
 }
 
 #[test]
