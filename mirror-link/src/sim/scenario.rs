@@ -172,6 +172,8 @@ impl Scenario {
         let mut dice = Rng::new(rng.clone().draw() ^ 0xD15C);
         if dice.permille(150) {
             scenario.break_disks(&mut dice);
+        } else if dice.permille(150) {
+            scenario.die_of_disks();
         }
         scenario
     }
@@ -229,6 +231,21 @@ impl Scenario {
         for habits in &mut self.hosts {
             habits.reads = 400;
             habits.think.high = 20_000;
+        }
+    }
+
+    /// An owner that dies upon the failure of its disk, before that can be on record.
+    fn die_of_disks(&mut self) {
+        self.policy.mode = Mode::Sync;
+        self.troubles = vec![Trouble::BreakDisk];
+        // Between two of them the pair is one again.
+        self.trouble_every = Delay { low: 300_000, high: 1_200_000 };
+        self.store = Delay { low: 20_000, high: 100_000 };
+        (self.line.high, self.reconnect.high) = (1_000, 20_000);
+        (self.disk_fails, self.store_fails) = (0, 0);
+        self.length = 1_500_000;
+        for habits in &mut self.hosts {
+            (habits.reads, habits.think.high) = (100, 5_000);
         }
     }
 

@@ -250,7 +250,8 @@ impl World {
         }
         let actions = self.rng.pick(&[1, 1, 3, u32::MAX]);
         node.into_iter().for_each(|node| self.nodes[node].disk.broken = actions);
-        if node == owner && self.rng.coin() {
+        let is_all_there_is = self.scenario.troubles == [Trouble::BreakDisk];
+        if node == owner && (is_all_there_is || self.rng.coin()) {
             // Before that is on record, as often as not.
             let gone = self.rng.between(2_000, self.scenario.store.low + self.scenario.store.high);
             self.after(gone, Event::Follows(Trouble::RestartOwner));
