@@ -161,11 +161,13 @@ async fn while_the_peer_is_away_hosts_are_told_busy_and_go_on_when_it_is_back() 
 async fn a_lost_slot_is_asked_on_another() {
     let (pair, line) = Pair::through(Mode::Sync).await;
     line.stall(true);
+    let sent = || line.ends[0].sent.load(Ordering::Relaxed);
+    let before = sent();
     let read = tokio::spawn({
         let (group, extent) = (pair.a.group.clone(), pair.a.device.extent(1, 1));
         async move { group.fetch(VOLUME, extent, BlockError::Medium, BytesMut::new()).await }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually("it is asked for", || sent() > before).await;
     line.cut_slot(crate::ids::Slot(0));
     line.stall(false);
     assert_eq!(soon(read).await.unwrap().unwrap()[..2], [2, 2]);
