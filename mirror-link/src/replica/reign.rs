@@ -422,7 +422,8 @@ impl Replica {
         self.run = self.run.wrapping_add(1);
         self.receiver = Receiver::new(self.config.queue);
         self.receiver.await_drained(running);
-        self.degrading = Degrading::No;
+        // What a record of this reign that fails late would put back is another's by then.
+        (self.degrading, self.degrades_from) = (Degrading::No, None);
         self.dirty_since = None;
         (self.everything_due, self.counting) = (None, None);
         self.peer_outdated = false;
