@@ -135,7 +135,8 @@ fn an_operator_moves_a_volume_and_survives_the_loss_of_a_node() {
     pair.wait("b", "secondary", "consistent", "down");
     let gone = pair.ctl("a", &["status"]);
     assert_eq!(gone.status.code(), Some(3), "{gone:?}");
-    assert!(pair.obeys("b", &["promote", "disk"]).starts_with("disks is Primary on b: "));
+    let told = pair.obeys("b", &["promote", "disk"]);
+    assert!(told.starts_with("this copy was up to date ") && told.contains("\ndisks is Primary on b: "), "{told}");
 
     let _a = pair.start("a");
     pair.wait("a", "secondary", "up-to-date", "established");

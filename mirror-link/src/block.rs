@@ -266,6 +266,10 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
     /// Everything completed before this call is on the medium.
     fn flush(&self) -> Io<()>;
 
+    /// The operator mended the store, and whoever calls this will write every block of it again: what was lost before counts
+    /// no more. A store that remembers that data written was lost, and refuses every flush for it, forgets that.
+    fn begin_anew(&self) {}
+
     /// Runs that cover the extent from its start, at most `runs_max`; the last may end before the extent does.
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>>;
 

@@ -11,7 +11,7 @@ use iscsi_proto::pdu::ScsiStatus;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, free_ports, program, wait_until};
+use crate::daemon::{Daemon, comes_true, free_ports, program, wait_until};
 use crate::initiator::{Error, Session};
 use crate::line::{Line, Place};
 
@@ -299,6 +299,9 @@ impl Node {
     }
 
     pub fn wait_for(&self, volume: &str, what: &str, holds: impl Fn(&Value) -> bool) {
-        wait_until(&format!("{volume} on {}: {what}", self.name), PATIENCE, || holds(&self.group(volume)));
+        if !comes_true(PATIENCE, || holds(&self.group(volume))) {
+            let (name, group, log) = (self.name, self.group(volume), self.daemon().log());
+            panic!("{volume} on {name}: {what}: not within {PATIENCE:?}; it is {group:#}\n{log}");
+        }
     }
 }

@@ -116,9 +116,10 @@ fn what_was_never_replicated_is_rolled_back_and_given_back_to_the_byte() {
 #[test]
 fn the_loser_of_a_split_brain_keeps_its_blocks() {
     let mut pair = alike("mode: async, wait_for_peer: 1s");
-    // It is on record that beta lacks these.
     pair.alpha.ask(&["pause", "db"]);
     write(&pair.alpha, &OWN);
+    // Where it is on record that beta lacks these, the copies have parted; without, it would be a roll-back.
+    pair.alpha.daemon().wait_for_log("going on without the peer, which is recorded as outdated", PATIENCE);
     pair.alpha.kill();
     pair.beta.wait_for("db", "alpha is gone", |group| group["link"] == "down");
     pair.beta.ask(&["promote", "db", "--force"]);

@@ -62,6 +62,7 @@ pub(super) struct Rare {
     pub events: Vec<Event>,
     pub misbehaved: Vec<Misbehaviour>,
     pub notices: bool,
+    pub begins_anew: bool,
     pub wakes: Wakes,
 }
 
@@ -160,6 +161,7 @@ impl Core {
             Output::TrimSpill { upto } => self.spill(keepers::JournalOrder::Trim(upto), batch),
             Output::KeepAside(keep) => self.put_aside(aside::Order::Keep(keep), batch),
             Output::Resynced => self.put_aside(aside::Order::Settle, batch),
+            Output::BeginAnew => batch.rare().begins_anew = true,
             Output::Standing(standing) => self.notify(Notice::Standing(standing), batch),
             Output::Marked { volume, kind, data } => self.notify(Notice::Marked { volume, kind, data }, batch),
             Output::Event(event) => batch.rare().events.push(event),

@@ -44,6 +44,10 @@ impl Devices {
         }
     }
 
+    pub fn begin_anew(&self) {
+        self.0.iter().for_each(|device| device.begin_anew());
+    }
+
     fn on(&self, volume: VolumeIndex, act: impl FnOnce(&dyn BlockDevice) -> Io<()>) -> Io<()> {
         match self.get(volume) {
             Ok(device) => act(&**device),

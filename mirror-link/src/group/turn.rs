@@ -92,6 +92,9 @@ impl Group {
         if rare.notices {
             self.tell_observer();
         }
+        if rare.begins_anew {
+            self.devices.begin_anew();
+        }
         self.signals.wake(rare.wakes);
         let (group, peer) = (&self.config.name, &self.config.peer);
         rare.events.iter().for_each(|event| events::log(group, peer, event));

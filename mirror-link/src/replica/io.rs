@@ -245,6 +245,8 @@ pub enum Output {
     KeepAside(Box<KeepAside>),
     /// The copy is UpToDate by a resync: what was put aside for the case that it is not is of no more use.
     Resynced,
+    /// The local devices were mended, and every block of them will be written again: what they lost counts no more.
+    BeginAnew,
     Complete {
         op: HostOp,
         result: Result<(), BlockError>,

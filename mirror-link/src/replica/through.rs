@@ -323,6 +323,7 @@ impl Replica {
         self.forget_generation();
         (self.counting, self.stayed) = (None, false);
         self.receive_anew();
+        self.outputs.push_back(Output::BeginAnew);
         self.set_disk(DiskState::Inconsistent);
         self.store(Then::Answer(id));
         self.store(Then::Greet);

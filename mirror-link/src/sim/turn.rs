@@ -89,6 +89,7 @@ impl World {
                 let delay = self.scenario.store.draw(&mut self.rng) + self.scenario.disk[node].draw(&mut self.rng);
                 self.after(delay, Event::Aside { node, incarnation, keep });
             }
+            Output::BeginAnew => (),
             Output::Resynced => self.nodes[node].renewed = self.now,
             Output::Complete { op, result } => self.complete(node, op, result),
             Output::Fetched { op, result } => self.fetched(node, op, result),
@@ -359,6 +360,7 @@ fn fingerprint(output: &Output) -> u64 {
         Output::Fetched { op, result } => 14 << 56 | u64::from(result.is_ok()) << 48 | op.0,
         Output::KeepAside(keep) => 15 << 56 | keep.pieces.len() as u64,
         Output::Resynced => 16 << 56,
+        Output::BeginAnew => 17 << 56,
     }
 }
 

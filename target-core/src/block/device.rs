@@ -119,6 +119,10 @@ impl BlockDevice for BlockDeviceFile {
         self.medium.flush()
     }
 
+    fn begin_anew(&self) {
+        self.medium.begin_anew();
+    }
+
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
         // A device does not tell.
         let mut runs = Runs::new(runs_max);

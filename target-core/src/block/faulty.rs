@@ -135,6 +135,10 @@ impl BlockDevice for FaultyDevice {
         self.pass(Operation::Flush, None, || self.below.flush())
     }
 
+    fn begin_anew(&self) {
+        self.below.begin_anew();
+    }
+
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
         self.pass(Operation::Allocation, Some(extent), || self.below.allocation(extent, runs_max))
     }

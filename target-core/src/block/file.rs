@@ -139,6 +139,10 @@ impl BlockDevice for FileDevice {
         self.medium.flush()
     }
 
+    fn begin_anew(&self) {
+        self.medium.begin_anew();
+    }
+
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
         if self.thin {
             return self.medium.allocation(extent, runs_max);

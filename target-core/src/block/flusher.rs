@@ -4,8 +4,8 @@
 //!   flush ─► ticket = the next round to begin ─► wait until it is completed, or any round failed
 //!   round:   begin ─ dirty? ─ fdatasync ─ completed        (one at a time, on a blocking thread, while any is wanted)
 //! ```
-//! A failed `fdatasync` is remembered for good: the kernel forgets the pages it could not write, so that the next call would
-//! succeed and lie.
+//! A failed `fdatasync` is remembered until every block is to be written again: the kernel forgets the pages it could not
+//! write, so that the next call would succeed and lie.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,19 @@ struct Rounds {
 #[derive(Clone, Copy, Default)]
 struct Progress {
     completed: u64,
-    failed: Option<BlockError>,
+    /// Rounds up to this one failed, or never begin.
+    failed: Option<(u64, BlockError)>,
+}
+
+impl Progress {
+    fn fail(&mut self, error: BlockError) {
+        let first = self.failed.filter(|(last, _)| *last == u64::MAX).map_or(error, |(_, first)| first);
+        self.failed = Some((u64::MAX, first));
+    }
+
+    fn failure(&self, round: u64) -> Option<BlockError> {
+        self.failed.filter(|(last, _)| round <= *last).map(|(_, error)| error)
+    }
 }
 
 impl Flusher {
@@ -58,18 +70,27 @@ impl Flusher {
         self.shared.dirty.store(true, Ordering::Release);
     }
 
-    /// Something written was lost: no flush succeeds from now on.
+    /// Something written was lost: no flush succeeds from now on, until `begin_anew`.
     pub fn fail(&self, error: BlockError) {
+        self.shared.progress.send_modify(|progress| progress.fail(error));
+    }
+
+    /// Every block will be written again, so that what was lost is no loss any more.
+    pub fn begin_anew(&self) {
+        self.wrote();
+        let begun = self.shared.rounds.lock().begun;
         self.shared.progress.send_modify(|progress| {
-            progress.failed.get_or_insert(error);
+            if let Some((last, _)) = &mut progress.failed {
+                *last = (*last).min(begun);
+            }
         });
     }
 
     pub fn flush(&self) -> Io<()> {
-        if let Some(error) = self.shared.progress.borrow().failed {
+        let mut rounds = self.shared.rounds.lock();
+        if let Some(error) = self.shared.progress.borrow().failure(rounds.begun + 1) {
             return Eventually::Now(Err(error));
         }
-        let mut rounds = self.shared.rounds.lock();
         if !rounds.running && !self.shared.dirty.load(Ordering::Acquire) {
             return Eventually::Now(Ok(()));
         }
@@ -86,10 +107,10 @@ impl Flusher {
         Eventually::later(async move {
             let mut progress = shared.progress.subscribe();
             let reached = progress
-                .wait_for(|progress| progress.completed >= ticket || progress.failed.is_some())
+                .wait_for(|progress| progress.completed >= ticket || progress.failure(ticket).is_some())
                 .await
                 .expect("the sender lives in `shared`");
-            reached.failed.map_or(Ok(()), Err)
+            reached.failure(ticket).map_or(Ok(()), Err)
         })
     }
 }
@@ -110,7 +131,7 @@ impl Shared {
             self.progress.send_modify(|progress| {
                 progress.completed = round;
                 if let Err(error) = result {
-                    progress.failed.get_or_insert(error);
+                    progress.fail(error);
                 }
             });
         }
@@ -196,5 +217,23 @@ mod tests {
         assert_eq!(flusher.flush().await, Err(BlockError::Medium));
         flusher.wrote();
         assert_eq!(flusher.flush().await, Err(BlockError::Medium));
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_forgotten_where_all_is_written_anew_but_not_for_who_waits() {
+        let (flusher, results, syncs) = flusher();
+        let before = flusher.flush();
+        until(&syncs, 1).await;
+        results.send(Err(BlockError::Medium)).expect("taken");
+        while flusher.shared.progress.borrow().completed == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(flusher.flush(), Eventually::Now(Err(BlockError::Medium))));
+        flusher.begin_anew();
+        assert_eq!(before.await, Err(BlockError::Medium), "it waited for what was lost");
+        let after = flusher.flush();
+        until(&syncs, 2).await;
+        results.send(Ok(())).expect("taken");
+        assert_eq!(after.await, Ok(()));
     }
 }

@@ -138,6 +138,10 @@ impl Medium {
         self.shared.flusher.flush()
     }
 
+    pub fn begin_anew(&self) {
+        self.shared.flusher.begin_anew();
+    }
+
     /// The map that the file system tells. Blocks zeroed but kept count as unmapped where it holds them as "unwritten".
     pub fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
         if let Err(error) = self.check(extent) {

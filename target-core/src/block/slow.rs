@@ -133,6 +133,10 @@ impl BlockDevice for SlowDevice {
         self.pass(Operation::Flush, |below| below.flush())
     }
 
+    fn begin_anew(&self) {
+        self.below.begin_anew();
+    }
+
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {
         self.pass(Operation::Allocation, move |below| below.allocation(extent, runs_max))
     }

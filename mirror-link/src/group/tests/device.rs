@@ -22,6 +22,8 @@ pub struct TestDevice {
     /// Answer by a future, after some random time, as a real disk does.
     pub late: AtomicBool,
     pub fails: AtomicBool,
+    /// It failed, and every flush does until it begins anew.
+    has_lost: AtomicBool,
     /// Answers wait until it no longer does.
     hangs: watch::Sender<bool>,
     /// `unmap` is offered, and whole zero blocks count as unmapped.
@@ -41,6 +43,7 @@ impl TestDevice {
             bytes: Mutex::new(vec![0; blocks as usize * BLOCK]),
             late: AtomicBool::new(false),
             fails: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
             hangs: watch::Sender::new(false),
             thin,
             reads: AtomicU64::new(0),
@@ -78,6 +81,7 @@ impl TestDevice {
 
     fn answer<T: Send + 'static>(&self, act: impl FnOnce() -> T) -> Io<T> {
         if self.fails.load(Ordering::Relaxed) {
+            self.has_lost.store(true, Ordering::Relaxed);
             return Eventually::Now(Err(BlockError::Medium));
         }
         let value = act();
@@ -154,7 +158,14 @@ impl BlockDevice for TestDevice {
 
     fn flush(&self) -> Io<()> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
+        if self.has_lost.load(Ordering::Relaxed) {
+            return Eventually::Now(Err(BlockError::Medium));
+        }
         self.answer(|| ())
+    }
+
+    fn begin_anew(&self) {
+        self.has_lost.store(false, Ordering::Relaxed);
     }
 
     fn allocation(&self, extent: Extent, runs_max: usize) -> Io<Vec<AllocationRun>> {

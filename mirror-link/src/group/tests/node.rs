@@ -79,6 +79,8 @@ impl Node {
     /// The process ends, in whatever state, and starts again with the same configuration.
     pub async fn restart(self) -> Node {
         let device = self.device.clone();
+        // It is opened again.
+        device.begin_anew();
         self.restart_on(device).await
     }
 

@@ -5,7 +5,7 @@ use crate::replica::io::LocalAction;
 use crate::sim::disk::{Place, ZEROES};
 use crate::sim::history::Outcome;
 use crate::sim::scenario::NAMES;
-use crate::sim::world::World;
+use crate::sim::world::{Phase, World};
 
 impl World {
     /// A device is about to be written to.
@@ -16,6 +16,10 @@ impl World {
         else {
             return;
         };
+        // Blocks that were made to differ hold what nobody wrote there.
+        if matches!(self.phase, Phase::Silent { .. }) {
+            return;
+        }
         let (own, other) = (&self.nodes[node], &self.nodes[1 - node]);
         let is_owner = own.process.as_ref().is_none_or(|process| process.reign.is_some());
         let Some(reign) = other.process.as_ref().and_then(|process| process.reign).filter(|_| !is_owner) else {

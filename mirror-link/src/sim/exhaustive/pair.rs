@@ -252,7 +252,7 @@ impl Pair {
             }
             Output::Map { write, .. } => return Some(Input::Mapped { write, result: Ok(()) }),
             Output::KeepAside(keep) => return Some(Input::Kept { resync: keep.copy.resync }),
-            Output::Resynced => (),
+            Output::Resynced | Output::BeginAnew => (),
             Output::Complete { op, result } => {
                 let promise = Promise::given(self.nodes[node].record.as_ref(), &self.status(node));
                 let stamp = self.nodes[node].open.remove(&op).expect("answered once");
