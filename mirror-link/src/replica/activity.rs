@@ -225,7 +225,7 @@ impl Regions {
 
 impl Replica {
     pub(super) fn submit(&mut self, now: Instant, op: HostOp, change: HostChange) {
-        if self.activity.admits(&change) || self.is_through() || self.planted.has(Fault::SkipActivity) {
+        if self.activity.admits(&change) || self.is_through_on_record() || self.planted.has(Fault::SkipActivity) {
             self.with_owner(now, |owner, cx| owner.submit(cx, op, change));
         } else {
             self.activity.waiting.push_back((op, change, now));
@@ -280,7 +280,7 @@ impl Replica {
 
     pub(super) fn admit_waiting(&mut self, now: Instant) {
         for (op, change, since) in std::mem::take(&mut self.activity.waiting) {
-            if self.activity.admits(&change) || self.is_through() {
+            if self.activity.admits(&change) || self.is_through_on_record() {
                 self.with_owner(now, |owner, cx| owner.submit(cx, op, change));
             } else {
                 self.activity.waiting.push_back((op, change, since));

@@ -14,7 +14,7 @@ use crate::wire::message::{DiskState, Op, Range};
 impl Replica {
     /// Start whatever may be applied by now.
     pub(super) fn apply(&mut self, now: Instant) {
-        while let Some((seq, op)) = self.receiver.next_ready() {
+        while let Some((seq, op)) = self.next_to_apply() {
             let action = match op {
                 Op::Write { volume, range, data, durable } => self
                     .extent(volume, range)
@@ -57,6 +57,19 @@ impl Replica {
         }
     }
 
+    fn next_to_apply(&mut self) -> Option<(WriteSeq, Op)> {
+        if self.awaits_stream() { None } else { self.receiver.next_ready() }
+    }
+
+    /// Our Hello said how far this copy is, and a stream that goes on behind that may be on its way. A process of the peer that
+    /// took up what a former one journalled gives those writes other numbers, and sends again whatever is applied meanwhile:
+    /// this copy would go back to what it was before, one block after the other.
+    pub(super) fn awaits_stream(&self) -> bool {
+        // Without a connection nobody sends, and a promotion is to have all that came.
+        let is_given_up = self.pending.is_some() && !self.meeting.is_up();
+        !self.receiver.has_begun() && self.meeting.may_be_sent_to() && !is_given_up
+    }
+
     /// `None` for no blocks at all. The receiver has checked the range.
     fn extent(&self, volume: VolumeIndex, range: Range) -> Option<Extent> {
         let capacity = self.config.volumes.get(usize::from(volume.0))?.capacity;
@@ -97,7 +110,8 @@ impl Replica {
         if let Err(error) = result {
             self.copy_failed(now, error);
         }
-        self.receiver.flushed(result.is_ok(), now);
+        // One that succeeds after another has failed tells nothing of what that one left out.
+        self.receiver.flushed(result.is_ok() && self.disk != DiskState::Failed, now);
     }
 
     /// All that was missing is here, and on the medium: so is whatever this copy had that the owner's lacked written over.
@@ -105,6 +119,7 @@ impl Replica {
         self.enter_generation(generation);
         self.counting = None;
         if self.disk != DiskState::Failed {
+            self.meeting.owner_has_us_as_whole(generation);
             self.set_disk(DiskState::UpToDate);
             self.hear(now);
             self.stayed = true;
@@ -114,7 +129,8 @@ impl Replica {
         self.store(Then::Nothing);
     }
 
-    fn copy_failed(&mut self, now: Instant, error: BlockError) {
+    /// What was received may not be on the medium, now or ever: the peer is told, whatever it is just then.
+    pub(super) fn copy_failed(&mut self, now: Instant, error: BlockError) {
         self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
         if self.disk != DiskState::Failed {
             // Nothing more is applied: everything comes again once it is repaired.

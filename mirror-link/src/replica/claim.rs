@@ -49,7 +49,7 @@ impl Replica {
     }
 
     pub(super) fn received_beat(&mut self, now: Instant, instance: Instance, beat: GroupBeat, good_for: Duration) {
-        // A session is with a process that a datagram under way can't know of.
+        // A session is with a process that a datagram under way can't know of; one with a former process ended before this.
         let is_former = self.meeting.theirs().is_some_and(|theirs| theirs.instance != instance);
         if is_former || self.planted.has(Fault::IgnoreBeats) {
             return;

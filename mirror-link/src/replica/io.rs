@@ -115,7 +115,8 @@ pub enum Input {
     },
     /// The failure detector's verdict while the session lasts.
     PeerIsSlow(bool),
-    /// What a heartbeat of the peer's process says of the group, session or not; it holds for so long.
+    /// What a heartbeat of the peer's process says of the group, session or not; it holds for so long. A session with a former
+    /// process has ended before.
     Beat {
         peer: Instance,
         beat: GroupBeat,
@@ -341,7 +342,8 @@ pub struct Record {
     /// What it had not flushed when it last reigned is gone, and nobody has made up for it yet.
     #[serde(default)]
     pub lost_cache: bool,
-    /// Of a Primary: its map goes on with this counting. Of a Secondary in the midst of a resync: it is the subject of it.
+    /// Of a Primary: its map goes on with this counting. Of a Secondary in the midst of a resync: it is the subject of it; of
+    /// one that was reattached: nobody's.
     #[serde(default)]
     pub counting: Option<Generation>,
     /// A copy that is to be put aside before anything is written over it.

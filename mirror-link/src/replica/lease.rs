@@ -48,7 +48,9 @@ impl Replica {
     /// Two that have met and follow nobody lose nothing by not hearing, unless one is said to lead.
     fn may_lapse(&self) -> bool {
         let is_led = self.meeting.peer_role == Some(Role::Primary) || self.is_claimed_primary();
-        self.role == Role::Secondary && self.disk == DiskState::UpToDate && (is_led || !self.meeting.is_up())
+        // A session in which the peer has not said yet what it is tells no more than none.
+        let has_met = self.meeting.is_up() && self.meeting.theirs().is_some();
+        self.role == Role::Secondary && self.disk == DiskState::UpToDate && (is_led || !has_met)
     }
 
     fn is_stale(&self, now: Instant) -> bool {

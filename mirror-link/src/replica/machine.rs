@@ -160,7 +160,8 @@ impl Replica {
             epoch: OwnerEpoch(0),
             generation: Generation::NONE,
             history: Vec::new(),
-            peer_outdated: false,
+            // Till it has had all of it once the peer could not be promoted: nothing is promised to hosts that counts on it.
+            peer_outdated: config.first_role == Role::Primary,
             clean: true,
             dirty_since: None,
             mode: config.policy.mode,
@@ -330,7 +331,7 @@ impl Replica {
         if self.record_due.is_some_and(|due| due <= now) {
             self.record_again();
         }
-        if self.receiver.start_flush(now) {
+        if self.role == Role::Secondary && self.receiver.start_flush(now) {
             let io = LocalWork::Flush.io(self.run, 0);
             self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
         }
@@ -376,7 +377,8 @@ impl Replica {
         [
             self.wait_until,
             self.record_due,
-            self.receiver.flush_timeout(),
+            // What came as a replica was flushed before the reign: from then on the device is the owner's to judge.
+            self.receiver.flush_timeout().filter(|_| self.role == Role::Secondary),
             self.position_due,
             stall,
             retry,
@@ -409,7 +411,7 @@ impl Replica {
         !self.serving()
             || self.is_through()
             || self.policy.mode != Mode::Async
-                && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.is_waited_for())
+                && self.owner.as_ref().is_some_and(|owner| !owner.alone && owner.hides_writes())
     }
 
     /// A resync or a verify goes by how long hosts wait: `read_took` wants to be told.
@@ -484,7 +486,7 @@ impl Replica {
             LocalWork::Apply => self.applied_here(now, number, result),
             LocalWork::Flush => self.flushed_replica(now, result),
             LocalWork::Sweep => self.swept(now, result),
-            LocalWork::Promotion => self.flushed_before_reign(result),
+            LocalWork::Promotion => self.flushed_before_reign(now, result),
         }
     }
 
@@ -542,7 +544,6 @@ impl Replica {
             let took = now.saturating_duration_since(resync.began);
             self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
         }
-        self.with_owner(now, |owner, cx| owner.release_stalled(cx));
         self.hand_back(now);
         self.sweep_after_resync(now);
         self.with_owner(now, |owner, cx| owner.evaluate_all(cx));

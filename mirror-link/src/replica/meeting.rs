@@ -39,6 +39,8 @@ struct Session {
     early: Option<Begin>,
     /// What our last Begin said: a Hello that crossed it does not know.
     counting: Option<Generation>,
+    /// What the last Hello said of it.
+    said: Option<Generation>,
 }
 
 impl Meeting {
@@ -74,6 +76,12 @@ impl Meeting {
         self.is_up() && self.streams(Side::Theirs)
     }
 
+    /// The peer knows what our Hello said, or will, and may be an owner.
+    pub fn may_be_sent_to(&self) -> bool {
+        let may_own = |session: &Session| session.theirs.as_ref().is_none_or(|theirs| theirs.role == Role::Primary);
+        self.session.as_ref().is_some_and(|session| session.has_greeted && may_own(session))
+    }
+
     pub fn streams(&self, from: Side) -> bool {
         matches!(&self.decision, Some(Decision { verdict: Verdict::Stream { source, .. }, .. }) if *source == from)
     }
@@ -107,6 +115,13 @@ impl Meeting {
         }
     }
 
+    /// The owner said so by ending the resync: that this copy lacks nothing is on its record.
+    pub fn owner_has_us_as_whole(&mut self, generation: Generation) {
+        if let Some(theirs) = self.session.as_mut().and_then(|session| session.theirs.as_mut()) {
+            (theirs.generation, theirs.peer_outdated, theirs.dirty_since) = (generation, false, None);
+        }
+    }
+
     /// The peer said so by acknowledging.
     pub fn peer_is_up_to_date(&mut self, generation: Generation) {
         self.peer_disk = Some(DiskState::UpToDate);
@@ -121,8 +136,16 @@ impl Meeting {
 impl Replica {
     pub(super) fn session_up(&mut self, id: SessionId, peer: Instance) {
         self.meeting.end_session();
-        self.meeting.session =
-            Some(Session { id, peer, slots: 0, theirs: None, has_greeted: false, early: None, counting: None });
+        self.meeting.session = Some(Session {
+            id,
+            peer,
+            slots: 0,
+            theirs: None,
+            has_greeted: false,
+            early: None,
+            counting: None,
+            said: None,
+        });
         self.meeting.decision = None;
         self.is_slow = false;
         self.receiver.session_began();
@@ -271,6 +294,10 @@ impl Replica {
         self.claim = Some(Claim::of(&hello, self.claim, now));
         self.meeting.peer_role = Some(hello.role);
         self.meeting.peer_disk = Some(hello.disk);
+        // Neither what it said before our Begin nor what that says: the copy begins anew, and no counting of ours is of it.
+        let begins_anew = hello.counting.is_some() && ![session.said, session.counting].contains(&hello.counting);
+        session.counting.take_if(|_| begins_anew);
+        session.said = hello.counting;
         let counting = session.counting.filter(|_| hello.role == Role::Secondary);
         let hello = Hello { counting: counting.or(hello.counting), ..hello };
         session.theirs = Some(hello);
@@ -438,6 +465,10 @@ impl Replica {
             if let Some(session) = &mut self.meeting.session {
                 session.early = Some(begin);
             }
+            return;
+        }
+        if !begin.resync && self.disk == DiskState::Inconsistent && self.counting != Some(begin.counting) {
+            // It presumes what this copy has lost since. The next one will follow from our Hello that says so.
             return;
         }
         let fresh = match self.receiver.begin(begin) {

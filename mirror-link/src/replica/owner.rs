@@ -144,12 +144,14 @@ pub(super) struct Active {
     pub seq: u64,
     /// `None`: a resync's, or told BUSY.
     pub op: Option<HostOp>,
-    /// Its host was told BUSY; until the peer has it, or is given up, nobody is to read what a failover would undo.
+    /// Its host was told BUSY, or an error; until the peer has what is there, or is given up, nobody is to read it.
     pub(super) is_stalled: bool,
-    volume: VolumeIndex,
+    /// The local device failed it: what it left there is not what the stream has.
+    pub(super) has_failed: bool,
+    pub(super) volume: VolumeIndex,
     /// Blocks; nothing where start = end.
-    start: u64,
-    end: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
     pub(super) waits_for: SmallVec<[u64; 4]>,
     pub local: Local,
     /// The host wants it durable: a FUA write, a flush.
@@ -465,6 +467,7 @@ impl Owner {
             seq,
             op,
             is_stalled: false,
+            has_failed: false,
             volume,
             start,
             end,
@@ -542,7 +545,7 @@ impl Owner {
                 let at = self.active.iter().position(|active| active.seq == seq).expect("it was there");
                 self.is_unflushed |= self.active[at].is_flush();
                 self.void(at, cx.now);
-                self.finish(cx, at, Err(error));
+                self.fail(cx, at, error);
                 self.resync_on(cx);
             }
         }
@@ -603,7 +606,7 @@ impl Owner {
         if self.is_through() {
             return self.is_kept_through(active);
         }
-        if !active.is_done_here() {
+        if !active.is_done_here() || self.is_hidden(cx.policy, active) {
             return false;
         }
         let Some(entry) = self.ring.get(active.seq) else { return true };
@@ -618,7 +621,8 @@ impl Owner {
             return true;
         }
         if !entry.for_peer {
-            return false;
+            // What was told BUSY went there as a copy.
+            return active.is_stalled;
         }
         match cx.policy.mode {
             Mode::Memsync if !active.durable => {

@@ -26,6 +26,8 @@ use crate::wire::message::{
 pub(super) struct Receiver {
     epoch: OwnerEpoch,
     begin: Option<Begin>,
+    /// The last of this session whose stream is forgotten: neither that nor one before it begins anything any more.
+    forgotten: Option<Begin>,
     bounds: QueueBounds,
     /// applied_upto; `window[0]` is the write behind it.
     base: u64,
@@ -92,6 +94,7 @@ impl Receiver {
         Receiver {
             epoch: OwnerEpoch(0),
             begin: None,
+            forgotten: None,
             bounds,
             base: 0,
             window: VecDeque::new(),
@@ -134,7 +137,7 @@ impl Receiver {
 
     /// A new session: a `Begin` like the last one is another one.
     pub fn session_began(&mut self) {
-        self.begin = None;
+        (self.begin, self.forgotten) = (None, None);
     }
 
     pub fn has_begun(&self) -> bool {
@@ -148,7 +151,7 @@ impl Receiver {
             return Err(misbehaved("a stream whose first write is 1 or later", format!("{begin:?}")));
         }
         self.ack_owed = true;
-        let former = self.begin.filter(|former| former.epoch == begin.epoch);
+        let former = self.begin.or(self.forgotten).filter(|former| former.epoch == begin.epoch);
         if former.is_some_and(|former| begin.first <= former.first) {
             return Ok(Begun::Already);
         }
@@ -183,7 +186,7 @@ impl Receiver {
     /// Nothing of the stream counts any more; there is none until it begins again.
     pub fn forget(&mut self) {
         self.empty();
-        self.begin = None;
+        self.forgotten = self.begin.take().or(self.forgotten);
         (self.epoch, self.base, self.received_upto, self.durable_upto) = (OwnerEpoch(0), 0, 0, 0);
         (self.gated, self.flushing, self.flush_due) = (false, None, None);
     }
@@ -340,9 +343,11 @@ impl Receiver {
         self.draining = self.draining.saturating_sub(1);
     }
 
-    /// Nothing is being applied, and nothing can be without the owner's help.
+    /// Nothing is being applied, and nothing can be without the owner's help; nor does a flush go on, which would speak of a
+    /// replica's copy when it is one no more.
     pub fn is_quiet(&self) -> bool {
         self.draining == 0
+            && self.flushing.is_none()
             && self.ready.is_empty()
             && !self.window.iter().flatten().any(|entry| entry.state == State::Applying)
     }
@@ -447,7 +452,7 @@ impl Receiver {
             return false;
         }
         self.flush_due = None;
-        if self.flushing.is_some() || self.base <= self.durable_upto {
+        if self.gated || self.flushing.is_some() || self.base <= self.durable_upto {
             return false;
         }
         self.flushing = Some(self.base);

@@ -248,7 +248,9 @@ impl Replica {
         }
         let alike = self.meeting.theirs().is_some_and(|theirs| {
             let crashed = theirs.crashed_owner || self.crashed_owner;
-            theirs.generation == self.generation && theirs.role == Role::Secondary && !crashed
+            // Of two that are new nobody knows what they hold.
+            let same = self.generation != Generation::NONE && theirs.generation == self.generation;
+            same && theirs.role == Role::Secondary && !crashed
         });
         self.ascends_from = Some(Former {
             disk: self.disk,
@@ -542,6 +544,8 @@ impl Replica {
             self.with_owner(now, |owner, cx| owner.flush_both(cx));
             is_idle = false;
         }
+        // What an owner that is there again keeps from being applied is of no use to a promotion, which that owner ends.
+        let is_settled = self.receiver.is_quiet() || self.awaits_stream() && self.meeting.theirs().is_some();
         let Some(pending) = &mut self.pending else { return };
         pending.look_at = pending.look_at.filter(|look_at| *look_at > now);
         let what = pending.what;
@@ -549,19 +553,17 @@ impl Replica {
             // A Primary that was heard a moment ago is heard again, or it is dead.
             What::Promoting { force: false, since, .. } if self.rival_may_be_dead_at(now, since).is_some() => (),
             What::Promoting { flush: Flush::UnderWay, .. } if !is_late => (),
-            What::Promoting { force, since, flush: Flush::Due } if self.receiver.is_quiet() => {
+            What::Promoting { force, since, flush: Flush::Due } if is_settled => {
                 match self.may_ascend(now, force) {
-                    Ok(()) => self.flush_before_reign(What::Promoting { force, since, flush: Flush::UnderWay }),
+                    Ok(()) => self.flush_before_reign(now, What::Promoting { force, since, flush: Flush::UnderWay }),
                     // The peer is heard again, or came back.
                     Err(refusal) => self.give_up(refusal),
                 }
             }
-            What::Promoting { force, flush: Flush::Done, .. } if self.receiver.is_quiet() => {
-                match self.may_ascend(now, force) {
-                    Ok(()) => self.ascend_from_replica(now),
-                    Err(refusal) => self.give_up(refusal),
-                }
-            }
+            What::Promoting { force, flush: Flush::Done, .. } if is_settled => match self.may_ascend(now, force) {
+                Ok(()) => self.ascend_from_replica(now),
+                Err(refusal) => self.give_up(refusal),
+            },
             What::Demoting { .. } if is_idle && lag == 0 && established => self.finish_demotion(now),
             What::Demoting { force: true } if is_late || self.meeting.is_split() => self.finish_demotion(now),
             What::Demoting { force: false } if is_late => {
@@ -584,12 +586,12 @@ impl Replica {
         }
     }
 
-    fn flush_before_reign(&mut self, meanwhile: What) {
+    fn flush_before_reign(&mut self, now: Instant, meanwhile: What) {
         if let Some(pending) = &mut self.pending {
             pending.what = meanwhile;
         }
         if self.planted.has(Fault::PromoteUnflushed) {
-            return self.flushed_before_reign(Ok(()));
+            return self.flushed_before_reign(now, Ok(()));
         }
         let io = LocalWork::Promotion.io(self.run, 0);
         self.outputs.push_back(Output::Local { io, action: LocalAction::Flush { volume: None } });
@@ -602,16 +604,14 @@ impl Replica {
         }
     }
 
-    pub(super) fn flushed_before_reign(&mut self, result: Result<(), BlockError>) {
+    pub(super) fn flushed_before_reign(&mut self, now: Instant, result: Result<(), BlockError>) {
         let Some(Pending { what: What::Promoting { force, flush, .. }, remarks, .. }) = &mut self.pending else {
             return;
         };
         let remark = "its device does not flush: what it had of the former owner may not survive a power cut";
         match result {
             Err(error) if !*force => {
-                self.outputs.push_back(Output::Event(Event::LocalFailed { error }));
-                self.set_disk(DiskState::Failed);
-                self.store(Then::Nothing);
+                self.copy_failed(now, error);
                 self.give_up(Refusal::Disk(
                     DiskState::Failed,
                     "its device failed to flush what it had received".into(),

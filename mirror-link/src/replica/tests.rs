@@ -11,8 +11,8 @@ use crate::config::{
     AsideBounds, GroupConfig, MapBounds, Mode, OnJournalFull, OnLinkLoss, Policy, QueueBounds, VolumeSpec,
 };
 use crate::extent::{BlockCount, BlockLength, Extent, Lba};
-use crate::ids::{Instance, VolumeIndex};
-use crate::wire::message::Role;
+use crate::ids::{Instance, SessionId, Slot, VolumeIndex};
+use crate::wire::message::{DiskState, Role};
 
 const STALL: Duration = Duration::from_secs(1);
 
@@ -24,8 +24,8 @@ struct Alone {
 }
 
 impl Alone {
-    /// It serves without its peer.
-    fn serving() -> Alone {
+    /// A Primary that has just been created.
+    fn new() -> Alone {
         let config = GroupConfig {
             name: "db".into(),
             peer: "beta".into(),
@@ -51,7 +51,12 @@ impl Alone {
         };
         let now = Instant::now();
         let replica = Replica::new(config, "alpha".into(), Instance(1), 7, None, now);
-        let mut alone = Alone { replica, now, maps: Vec::new(), answers: Vec::new() };
+        Alone { replica, now, maps: Vec::new(), answers: Vec::new() }
+    }
+
+    /// It serves without its peer.
+    fn serving() -> Alone {
+        let mut alone = Alone::new();
         alone.handle(Input::Command { id: CommandId(1), command: Command::Promote { force: true } });
         alone
     }
@@ -124,4 +129,22 @@ fn a_map_that_cannot_be_written_is_told_at_once_and_tried_again() {
     alone.write(2, 0);
     alone.mapped(Ok(()));
     assert_eq!(alone.answers[1..], [(HostOp(2), Ok(()))]);
+}
+
+#[test]
+fn who_gave_way_is_not_shown_as_up_to_date_before_the_peer_has_said_what_it_is() {
+    for demoted_first in [false, true] {
+        let mut alone = Alone::new();
+        let mut inputs = [
+            Input::SessionUp { session: SessionId(1), peer: Instance(2) },
+            Input::SlotUp(Slot(0)),
+            Input::Command { id: CommandId(1), command: Command::Demote { force: false } },
+        ];
+        if demoted_first {
+            inputs.rotate_right(1);
+        }
+        inputs.into_iter().for_each(|input| alone.handle(input));
+        let status = alone.replica.status(alone.now);
+        assert_eq!((status.role, status.disk), (Role::Secondary, DiskState::Consistent));
+    }
 }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! From the failure on nothing is written to the local device, and nothing read from it; from the record on no restart of this
-//! node takes it for good. Without the peer hosts are told BUSY: nobody else has what they were told was done. The reign goes
-//! on when the same process of the peer is back, and gives way to any other, and to one whose device fails as well.
+//! node takes it for good. Till then one would, so the map has to know where the peer is written to, as ever. Without the peer
+//! hosts are told BUSY: nobody else has what they were told was done. The reign goes on when the same process of the peer is
+//! back, and gives way to any other, and to one whose device fails as well.
 
 use std::time::{Duration, Instant};
 
@@ -250,6 +251,11 @@ impl Replica {
         self.owner.as_ref().is_some_and(Owner::is_through)
     }
 
+    /// A restart of this node would make its copy anew, all of it: hosts may write where the map says nothing.
+    pub(super) fn is_through_on_record(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.through == Through::Yes)
+    }
+
     pub(super) fn received_read_done(&mut self, now: Instant, done: ReadDone) {
         let mut result = Ok(());
         self.with_owner(now, |owner, cx| result = owner.lent(cx, done));
@@ -274,12 +280,12 @@ impl Replica {
         if self.planted.has(Fault::FailedNotRecorded) {
             self.through_recorded(now);
         }
-        self.admit_waiting(now);
         self.greet_again(now);
     }
 
     pub(super) fn through_recorded(&mut self, now: Instant) {
         self.with_owner(now, Owner::through_recorded);
+        self.admit_waiting(now);
     }
 
     /// BUSY, for whoever has waited long enough.
@@ -321,7 +327,8 @@ impl Replica {
             return self.refuse(id, Refusal::Other(refusal));
         }
         self.forget_generation();
-        (self.counting, self.stayed) = (None, false);
+        // A counting of nobody's. `None` would be taken for what was said before a Begin that is under way, or that came.
+        (self.counting, self.stayed) = (Some(self.draw()), false);
         self.receive_anew();
         self.outputs.push_back(Output::BeginAnew);
         self.set_disk(DiskState::Inconsistent);

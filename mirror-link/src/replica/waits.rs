@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use super::io::{HostOp, Output};
-use super::owner::{Active, Context, Local, Owner, WaitingRead};
+use super::owner::{Active, Context, Copied, Local, Owner, Purpose, WaitingRead};
 use super::planted::Fault;
 use crate::block::BlockError;
 use crate::config::{Mode, Policy};
-use crate::extent::Extent;
+use crate::extent::{BlockCount, Extent, Lba};
 use crate::ids::VolumeIndex;
 
 impl Owner {
@@ -26,6 +26,31 @@ impl Owner {
             .filter(move |active| (active.op.is_some() || active.is_stalled) && active.overlaps(volume, start, end))
             .filter(|active| !matches!(active.local, Local::Waiting(_)))
             .map(|active| active.seq)
+    }
+
+    /// Some read may have to wait.
+    pub fn hides_writes(&self) -> bool {
+        self.active.iter().any(|active| active.op.is_some() || active.is_stalled)
+    }
+
+    /// What its host was told of too early is still not with the peer, but due to it as a copy.
+    pub(super) fn is_hidden(&self, policy: Policy, active: &Active) -> bool {
+        if !active.is_stalled || policy.mode == Mode::Async || self.alone {
+            return false;
+        }
+        let is_in_the_stream = self.ring.get(active.seq).is_some_and(|entry| entry.for_peer);
+        (active.has_failed || !is_in_the_stream) && self.owes_copy(active)
+    }
+
+    fn owes_copy(&self, active: &Active) -> bool {
+        let &Active { volume, start, end, .. } = active;
+        let capacity = self.volumes[usize::from(volume.0)].capacity;
+        let extent = Extent::new(Lba(start), BlockCount(end - start), capacity);
+        let is_dirty = extent.is_ok_and(|extent| self.dirty.any(volume, extent));
+        let is_there =
+            |copy: &Copied| copy.purpose != Purpose::Verify && active.overlaps(copy.volume, copy.start, copy.end);
+        // Of what is being read any may be of it.
+        start < end && (is_dirty || self.resync_reads > 0 || self.copies.iter().any(is_there))
     }
 
     pub fn read(&mut self, cx: &mut Context, op: HostOp, volume: VolumeIndex, extent: Extent) {
@@ -92,15 +117,10 @@ impl Owner {
 
     /// Tell those that have waited since before `before` that it did not come about in time.
     pub fn stall(&mut self, cx: &mut Context, before: Instant) {
-        for active in &mut self.active {
-            if active.since <= before
-                && active.is_done_here()
-                && let Some(op) = active.op.take()
-            {
-                active.is_stalled = true;
-                self.after = self.after.max(active.seq);
-                self.ring.answered(active.seq, cx.now);
-                cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+        for at in 0..self.active.len() {
+            let active = &self.active[at];
+            if active.since <= before && active.is_done_here() {
+                self.tell_early(cx, at, BlockError::Stalled);
             }
         }
         let reads = std::mem::take(&mut self.reads).into_iter();
@@ -113,17 +133,24 @@ impl Owner {
         self.ring.trim();
     }
 
-    /// The peer has all there is: also what was told BUSY and went there as a resync's copy.
-    pub fn release_stalled(&mut self, cx: &mut Context) {
-        let mut at = 0;
-        while at < self.active.len() {
-            let active = &self.active[at];
-            if active.is_stalled && self.ring.get(active.seq).is_none_or(|entry| !entry.for_peer) {
-                self.finish(cx, at, Ok(()));
-            } else {
-                at += 1;
-            }
+    /// The device failed it. It may have changed some of its blocks all the same: a failover would undo that.
+    pub(super) fn fail(&mut self, cx: &mut Context, at: usize, error: BlockError) {
+        if self.active[at].is_flush() {
+            return self.finish(cx, at, Err(error));
         }
+        self.active[at].has_failed = true;
+        self.tell_early(cx, at, error);
+        self.evaluate_all(cx);
+    }
+
+    /// Its host waits no more; nobody is to read what is there before the peer has it.
+    fn tell_early(&mut self, cx: &mut Context, at: usize, error: BlockError) {
+        let active = &mut self.active[at];
+        let Some(op) = active.op.take() else { return };
+        active.is_stalled = true;
+        self.after = self.after.max(active.seq);
+        self.ring.answered(active.seq, cx.now);
+        cx.out.push_back(Output::Complete { op, result: Err(error) });
     }
 
     /// This reign is over: nobody gets GOOD from it any more. How much is still under way locally.

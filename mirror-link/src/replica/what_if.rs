@@ -112,7 +112,8 @@ impl View {
         if is_alone && status.on_link_loss == OnLinkLoss::Hold {
             text.truncate(0);
             text.push(format!(
-                "{here} goes on alone already, as it was told to serve without {peer}: writes wait for nobody."
+                "{here} goes on alone already: it was told to serve without {peer}, or {peer} has yet to be whole for the \
+                 first time. Writes wait for nobody."
             ));
         } else if is_alone {
             text[0] =
@@ -471,7 +472,7 @@ mod tests {
         assert!(text.contains("none waits for it."), "{text}");
         alone.status.on_link_loss = HOLD;
         let text = told(WhatIf::Cut, &alone);
-        assert!(text.ends_with("as it was told to serve without beta: writes wait for nobody."), "{text}");
+        assert!(text.ends_with("Writes wait for nobody."), "{text}");
         let mut waiting = view(P, Mode::Sync, HOLD);
         waiting.status.standing = Standing::Waiting;
         assert!(told(WhatIf::Cut, &waiting).starts_with("Hosts would see no difference"));

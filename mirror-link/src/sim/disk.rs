@@ -228,6 +228,13 @@ impl Disk {
         self.durable[volume][block] = stamp;
     }
 
+    /// Another one in its place.
+    pub fn replace(&mut self) {
+        assert!(self.is_idle(), "nothing is under way on it");
+        self.image.iter_mut().chain(&mut self.durable).for_each(|volume| volume.fill(ZEROES));
+        self.cached.clear();
+    }
+
     /// The process dies: what was under way is done in part, what was done stays.
     pub fn process_dies(&mut self, rng: &mut Rng) {
         for action in std::mem::take(&mut self.under_way).into_values() {

@@ -258,6 +258,13 @@ impl History {
         self.zeroes.iter().any(|&stamp| could_be(self.write(stamp)))
     }
 
+    /// The newest write that a block may be of: zeroes do not tell.
+    pub fn newest(&self, shown: Stamp, volume: usize, block: usize) -> Stamp {
+        let covers = |stamp: &Stamp| self.write(*stamp).covers(volume, block);
+        let zeroed = (shown == ZEROES).then(|| self.zeroes.iter().copied().rev().find(covers));
+        zeroed.flatten().unwrap_or(shown)
+    }
+
     /// Blocks of `u` that show what precedes it.
     pub fn lacks(&self, image: &Image, u: &Write) -> Option<usize> {
         u.range().find(|&block| !self.shows(image, u, block))

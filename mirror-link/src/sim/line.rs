@@ -35,7 +35,8 @@ impl World {
             return;
         }
         let id = SessionId(self.rng.draw());
-        let session = self.net.open(id, self.scenario.slots);
+        let incarnations = self.nodes.each_ref().map(|node| node.incarnation);
+        let session = self.net.open(id, incarnations, self.scenario.slots);
         self.note(&[3, id.0], |_| format!("session {id:?} is made"));
         for side in 0..2 {
             let up = self.now + self.rng.skewed(10, 20_000);
@@ -280,25 +281,36 @@ impl World {
         self.after(self.scenario.detection / BEATS, Event::Beat(node));
         let to = 1 - node;
         let Some(process) = &self.nodes[node].process else { return };
-        let (peer, (role, marks)) = (process.instance, process.replica.beat());
+        let (peer, incarnation, (role, marks)) =
+            (process.instance, self.nodes[node].incarnation, process.replica.beat());
         let (line, is_lost) = (self.scenario.line, self.beats.permille(BEATS_LOST));
         if is_lost || self.net.cut_since[to].is_some() {
             return;
         }
         let at = (self.now + line.draw(&mut self.beats)).max(self.net.beats[to] + 1);
         self.net.beats[to] = at;
-        self.at(at, Event::Heard { to, peer, beat: GroupBeat { group: GroupTag::of("group"), role, marks } });
+        let beat = GroupBeat { group: GroupTag::of("group"), role, marks };
+        self.at(at, Event::Heard { to, incarnation, peer, beat });
     }
 
-    pub(super) fn heard(&mut self, to: usize, peer: Instance, beat: GroupBeat) {
-        if self.net.cut_since[to].is_none() && self.nodes[to].process.is_some() {
-            let (now, good_for) = (self.now, self.scenario.detection);
+    /// Where the peer's process is a newer one than the session is with, that session ends before groups hear what it says, as
+    /// a peer's machine has it; what a former one said was under way, and counts for nothing.
+    pub(super) fn heard(&mut self, to: usize, incarnation: u32, peer: Instance, beat: GroupBeat) {
+        let Some(process) = self.nodes[to].process.as_ref().filter(|_| self.net.cut_since[to].is_none()) else {
+            return;
+        };
+        let met = process.session.map(|session| (session, self.net.sessions[session].incarnations[1 - to]));
+        if let Some((session, _)) = met.filter(|(_, met)| *met < incarnation) {
+            self.session_down(session, to);
+        }
+        let (now, good_for) = (self.now, self.scenario.detection);
+        if met.is_none_or(|(_, met)| met <= incarnation) {
             let rival = &mut self.nodes[to].rival;
             let since = rival.filter(|(_, last)| now < last + good_for).map_or(now, |(since, _)| since);
             *rival = (beat.role == Role::Primary).then_some((since, now));
-            let good_for = Duration::from_micros(good_for);
-            self.turn(to, vec![Input::Beat { peer, beat, good_for }]);
         }
+        let good_for = Duration::from_micros(good_for);
+        self.turn(to, vec![Input::Beat { peer, beat, good_for }]);
     }
 
     pub(super) fn peer_is_slow(&mut self, session: SessionIndex, side: usize, slow: bool) {

@@ -59,6 +59,8 @@ impl Connection {
 #[derive(Debug)]
 pub struct Session {
     pub id: SessionId,
+    /// Which process of each node it is with.
+    pub incarnations: [u32; 2],
     pub ends: [End; 2],
     pub slots: Vec<Connection>,
 }
@@ -107,9 +109,9 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn open(&mut self, id: SessionId, slots: u8) -> SessionIndex {
+    pub fn open(&mut self, id: SessionId, incarnations: [u32; 2], slots: u8) -> SessionIndex {
         let slots = (0..slots).map(|_| Connection::new(0)).collect();
-        self.sessions.push(Session { id, ends: [End::Coming; 2], slots });
+        self.sessions.push(Session { id, incarnations, ends: [End::Coming; 2], slots });
         self.sessions.len() - 1
     }
 

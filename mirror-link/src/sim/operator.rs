@@ -4,7 +4,7 @@ use super::Time;
 use super::checkers::Checker;
 use super::scenario::NAMES;
 use super::world::{Event, Phase, World};
-use crate::replica::io::{Command, CommandId, Done, Input, Refusal};
+use crate::replica::io::{Command, CommandId, Done, Input, Record, Refusal};
 use crate::replica::status::LinkState;
 use crate::wire::message::{DiskState, Role};
 
@@ -143,7 +143,14 @@ impl World {
     /// The device works again: the process starts anew on it.
     fn replace_failed(&mut self, node: usize) {
         match self.nodes[node].status().map(|status| status.role) {
-            Some(Role::Secondary) if self.rng.coin() => self.command(node, Command::Reattach),
+            Some(Role::Secondary) if self.rng.coin() => {
+                // Once that the device failed is on record, whatever is in its place is known to be another.
+                let failed = |record: &Record| record.disk == DiskState::Failed;
+                if self.nodes[node].store.durable.as_ref().is_some_and(failed) {
+                    self.nodes[node].disk.replace();
+                }
+                self.command(node, Command::Reattach);
+            }
             Some(Role::Secondary) => {
                 self.die(node, false);
                 self.after(100_000, Event::Start(node));

@@ -184,8 +184,10 @@ impl World {
         } else if at.aside.resync.replace(resync) != Some(resync) {
             for &(volume, extent) in &keep.pieces {
                 let place = super::disk::Place::new(volume, extent);
-                let blocks =
-                    (place.lba..).zip(at.disk.stamps(place)).map(|(block, &stamp)| (place.volume, block, stamp));
+                // Zeroes too: they are newer than what is there again once a power cut took them from the disk.
+                let newest = |block, stamp| self.history.newest(stamp, place.volume, block);
+                let blocks = (place.lba..).zip(at.disk.stamps(place));
+                let blocks = blocks.map(|(block, &stamp)| (place.volume, block, newest(block, stamp)));
                 at.aside.blocks.extend(blocks);
             }
         }

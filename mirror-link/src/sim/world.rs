@@ -104,6 +104,8 @@ pub enum Event {
     Beat(usize),
     Heard {
         to: usize,
+        /// Of the process that says it.
+        incarnation: u32,
         peer: Instance,
         beat: GroupBeat,
     },
@@ -336,7 +338,7 @@ impl World {
             Event::SlotAgain { session, slot, number } => self.slot_again(session, slot, number),
             Event::PeerIsSlow { session, side, slow } => self.peer_is_slow(session, side, slow),
             Event::Beat(node) => self.beat(node),
-            Event::Heard { to, peer, beat } => self.heard(to, peer, beat),
+            Event::Heard { to, incarnation, peer, beat } => self.heard(to, incarnation, peer, beat),
             Event::Dial => self.dial(),
             Event::Detect { side, cut_since } => self.detect(side, cut_since),
             Event::Heal => self.heal(),

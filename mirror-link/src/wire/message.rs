@@ -77,7 +77,8 @@ pub struct Hello {
     pub peer_outdated: bool,
     /// The sender is ready to be a stream's receiver, and holds this much of the last one.
     pub received: Marks,
-    /// Of a source: which counting its map goes on with. Of a copy in the midst of a resync: which one it is the subject of.
+    /// Of a source: which counting its map goes on with. Of a copy in the midst of a resync: which one it is the subject of; of
+    /// one that begins anew, though the peer may have begun to send to it: one that nobody has heard of.
     pub counting: Option<Generation>,
     /// Where the sender's copy may differ from the receiver's by what it wrote itself; at most [`SUSPECTS_MAX`] runs. Of one
     /// that reigns, nothing: it says so when it has given way.

@@ -234,6 +234,24 @@ async fn a_replica_whose_device_fails_gets_nothing_until_it_is_reattached() {
     }
 }
 
+/// The owner has begun to send in this session, and counted: neither is of the device that took the place of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_reattached_in_the_session_gets_every_block() {
+    let pair = Pair::start_with(Mode::Async, |config| config.policy.on_link_loss = OnLinkLoss::Degrade).await;
+    let line = pair.connected().await;
+    pair.a.write(0, 4, 7).await.unwrap();
+    pair.alike().await;
+    pair.b.fails(true);
+    pair.a.write(9, 1, 8).await.unwrap();
+    eventually("it is told", || pair.a.status().peer_disk == Some(DiskState::Failed)).await;
+    pair.b.fails(false);
+    pair.b.device.fill(&vec![0; pair.b.device.content().len()]);
+    pair.b.command(Command::Reattach).await.unwrap();
+    pair.alike().await;
+    assert_eq!(pair.b.device.content()[..2], [7, 7]);
+    assert_eq!(line.complaints(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_record_nothing_is_acknowledged_that_the_peer_lacks() {
     let pair = Pair::start(Mode::Sync).await;

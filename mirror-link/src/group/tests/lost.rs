@@ -1,12 +1,13 @@
 //! Two groups whose line is cut, and made again.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::joined::MODES;
-use super::node::{BLOCKS, Node, eventually};
+use super::node::{BLOCKS, Node, VOLUME, eventually};
 use super::pair::Pair;
-use crate::block::BlockError;
+use crate::block::{BlockError, Eventually};
 use crate::config::{Mode, OnLinkLoss};
 use crate::ids::WriteSeq;
 use crate::replica::io::Command;
@@ -30,6 +31,25 @@ async fn a_write_without_the_peer_is_answered_after_the_record_says_so() {
         line.cut().await;
         pair.a.write(0, 1, 2).await.unwrap();
         assert!(record(&pair.a).contains("\"peer_outdated\":true"), "{}", record(&pair.a));
+    }
+}
+
+/// Till its first resync is done the peer could not be promoted: hosts are promised nothing that counts on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_pair_is_as_one_whose_peer_is_outdated() {
+    for mode in [Mode::Memsync, Mode::Sync] {
+        let pair = Pair::start(mode).await;
+        pair.b.device.hang(true);
+        let line = pair.connect();
+        pair.active(&pair.a).await;
+        let generation = pair.a.status().generation;
+        pair.a.write(0, 1, 1).await.unwrap();
+        assert!(record(&pair.a).contains("\"peer_outdated\":true"), "{}", record(&pair.a));
+        assert_eq!(pair.a.status().generation, generation, "it is so from the beginning");
+        pair.b.device.hang(false);
+        pair.alike().await;
+        assert!(record(&pair.a).contains("\"peer_outdated\":false"), "{}", record(&pair.a));
+        assert_eq!(line.complaints(), Vec::<String>::new());
     }
 }
 
@@ -110,7 +130,15 @@ async fn hold_never_answers_what_the_peer_lacks() {
     assert_eq!(pair.a.write(0, 1, 2).await, Err(BlockError::Stalled));
     assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(record(&pair.a).contains("\"peer_outdated\":false"), "{}", record(&pair.a));
+    let may_read = |lba| pair.a.group.may_read(VOLUME, pair.a.device.extent(lba, 1));
+    assert!(matches!(may_read(0), Eventually::Later(_)), "nor shows it, though no host waits for it any more");
+    pair.a.device.fails.store(true, Ordering::Relaxed);
+    assert_eq!(pair.a.write(7, 1, 2).await, Err(BlockError::Medium));
+    pair.a.device.fails.store(false, Ordering::Relaxed);
+    assert!(matches!(may_read(7), Eventually::Later(_)), "nor what a write that failed may have left");
+    assert!(matches!(may_read(9), Eventually::Now(Ok(()))), "it shows what both have");
     pair.connected().await;
+    assert!(matches!((may_read(0), may_read(7)), (Eventually::Now(Ok(())), Eventually::Now(Ok(())))));
     pair.a.write(0, 1, 3).await.unwrap();
 }
 
