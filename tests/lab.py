@@ -1,6 +1,7 @@
 """What the scenario scripts share: packages, the daemon under test, a stand-in target, and the count of what passed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -31,6 +32,16 @@ class LabError(Exception):
 # ---------------------------------------------------------------- packages
 
 
+@contextlib.contextmanager
+def alone():
+    """One at a time: several scripts may run, and look for packages, at once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@alone()
 def need(packages):
     """need({"fio": "fio", "sg_inq": "sg3-utils"}): installs the Debian packages whose program is absent."""
     absent = sorted({package for program, package in packages.items() if not shutil.which(program)})
@@ -58,6 +69,7 @@ def apt_update(environment=None):
         raise LabError(f"apt-get update failed: {run.stderr.strip()[-500:]}")
 
 
+@alone()
 def unpack(folder, *packages):
     """Downloads Debian packages and unpacks them under the cache, nothing installed. Done once."""
     target = CACHE / folder
