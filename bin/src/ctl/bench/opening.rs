@@ -43,12 +43,18 @@ pub struct Capacity {
 #[derive(Clone, Debug)]
 pub struct Credentials {
     chap: Option<Chap>,
+    /// Of this run: two that took the same would end each other's sessions.
+    isid_random: [u8; 3],
 }
 
 impl Credentials {
     pub fn new(arguments: &BenchArguments) -> Result<Credentials, Ended> {
+        let mut isid_random = [0; 3];
+        getrandom::fill(&mut isid_random).map_err(|error| {
+            (Failure::new(format!("the system has no random numbers: {error}"), "try again"), EXIT_FAILED)
+        })?;
         let (Some(user), Some(file)) = (&arguments.user, &arguments.password_file) else {
-            return Ok(Credentials { chap: None });
+            return Ok(Credentials { chap: None, isid_random });
         };
         let secret = fs::read_to_string(file).map_err(|error| {
             let error = format!("{} cannot be read: {error}", file.display());
@@ -62,7 +68,7 @@ impl Credentials {
             encoding: BinaryEncoding::Hexadecimal,
             target: None,
         };
-        Ok(Credentials { chap: Some(chap) })
+        Ok(Credentials { chap: Some(chap), isid_random })
     }
 }
 
@@ -75,8 +81,8 @@ pub fn open(arguments: &BenchArguments, credentials: &Credentials, index: u32) -
         .with("HeaderDigest", digest(arguments.digests.header()))
         .with("DataDigest", digest(arguments.digests.data()));
     let [high, low] = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
-    options.isid = ISID;
-    (options.isid.0[4], options.isid.0[5]) = (high, low);
+    let [a, b, c] = credentials.isid_random;
+    options.isid = Isid([ISID_RANDOM, a, b, c, high, low]);
     options.chap = credentials.chap.clone();
     let mut door = Door::login(&arguments.url, options)?;
     if let Err(failure) = door.parameters_hold(arguments) {
@@ -280,8 +286,8 @@ fn digest(wanted: bool) -> &'static str {
     if wanted { "CRC32C" } else { "None" }
 }
 
-/// Of random type (RFC 7143 §11.12.5); the last two bytes count sessions.
-const ISID: Isid = Isid([0x80, 0x6c, 0x62, 0x6d, 0, 0]);
+/// "the Random format" (RFC 7143 §11.12.5): three random bytes, and a qualifier of two that counts sessions.
+const ISID_RANDOM: u8 = 0x80;
 
 /// More than a unit has to tell at once.
 const ATTENTIONS_MAX: usize = 16;
