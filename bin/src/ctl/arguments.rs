@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunmirror::api::{self, Command, WhatIf};
 use target_core::target::config::{Mode, OnLinkLoss};
 
+use super::bench::BenchArguments;
+
 /// Shows how a running lunmirror-target and its mirrors stand, and tells it what to do.
 #[derive(Debug, Parser)]
 #[command(name = "lunmirrorctl", version, after_help = AFTER_HELP)]
@@ -108,6 +110,12 @@ pub enum Action {
     /// What a node keeps of its mirrors on disk; needs no running target
     #[command(subcommand)]
     Metadata(MetadataAction),
+
+    /// Measure a LUN as a host would use it: commands a second, latencies, CPU time
+    ///
+    /// Any iSCSI target is measured, over its portal; the admin interface is not needed. Exit status 1 where commands failed,
+    /// or what was read is not what was written.
+    Bench(Box<BenchArguments>),
 }
 
 /// What changes something.
@@ -373,7 +381,7 @@ fn max_stall(text: &str) -> Result<Duration, String> {
     within(text, api::MAX_STALL)
 }
 
-fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+pub fn within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| format!("{error}, as in 500ms or 5s"))?;
     api::within(time, range).map(|()| time)
 }

@@ -1,6 +1,7 @@
 //! `lunmirrorctl`: asks a running `lunmirror-target` over its admin socket, and tells it what to do.
 
 mod arguments;
+mod bench;
 mod metadata;
 mod resolve;
 mod secret;
@@ -77,6 +78,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
             return settle(&client()?, named, keep, json).await.map(|()| ExitCode::SUCCESS);
         }
         Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
+        Action::Bench(asked) => return bench::bench(asked, json),
         Action::Undo(action) => return undo(action, &arguments.place, json).await,
         Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
             return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);

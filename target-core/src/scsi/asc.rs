@@ -6,6 +6,14 @@ macro_rules! codes {
     ($($name:ident = $code:literal / $qualifier:literal;)*) => {
         impl Asc {
             $(pub const $name: Asc = Asc { code: $code, qualifier: $qualifier };)*
+
+            /// The constant's name, if the pair has one.
+            pub const fn name(self) -> Option<&'static str> {
+                match (self.code, self.qualifier) {
+                    $(($code, $qualifier) => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
