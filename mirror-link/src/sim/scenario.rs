@@ -203,16 +203,17 @@ impl Scenario {
         let trouble = SHORT_TROUBLES[(nth % SHORT_TROUBLES.len() as u64) as usize];
         scenario.volumes = vec![96];
         scenario.troubles = trouble.into_iter().collect();
-        scenario.trouble_every = Delay { low: 60_000, high: 200_000 };
-        scenario.compare_every = (nth % 4 == 1).then_some(Delay { low: 40_000, high: 120_000 });
-        (scenario.length, scenario.life, scenario.detection) = (300_000, 50_000, 300_000);
+        scenario.trouble_every = Delay { low: 30_000, high: 80_000 };
+        scenario.compare_every = (nth % 4 == 1).then_some(Delay { low: 20_000, high: 60_000 });
+        (scenario.length, scenario.life, scenario.detection) = (120_000, 20_000, 300_000);
         (scenario.line.high, scenario.reconnect.high) = (1_000, 10_000);
         scenario.store = Delay { low: 200, high: 5_000 };
         scenario.disk = [Delay { low: 20, high: 2_000 }; 2];
         (scenario.disk_fails, scenario.store_fails) = (0, 0);
         scenario.hosts.truncate(1);
         for habits in &mut scenario.hosts {
-            (habits.depth, habits.think.high) = (habits.depth.min(2), 20_000);
+            habits.depth = habits.depth.min(2);
+            habits.think = Delay { low: 2_000, high: 20_000 };
         }
         scenario
     }

@@ -171,8 +171,8 @@ impl Strike {
 pub struct Strikes {
     /// A chance of its own: seeds without strikes are what they were.
     rng: Rng,
-    /// By node: one of any kind, one of a kind that comes seldom.
-    armed: [[Option<Strike>; 2]; 2],
+    /// By node: of any kind, and of kinds that come seldom.
+    armed: [[Option<Strike>; 4]; 2],
     pub struck: Vec<Stroke>,
     /// By node: outputs while troubles come, and which of them were the last of their turn.
     pub outputs: [u64; 2],
@@ -181,7 +181,7 @@ pub struct Strikes {
 
 impl Strikes {
     pub fn new(rng: Rng) -> Strikes {
-        Strikes { rng, armed: [[None; 2]; 2], struck: Vec::new(), outputs: [0; 2], last: Default::default() }
+        Strikes { rng, armed: [[None; 4]; 2], struck: Vec::new(), outputs: [0; 2], last: Default::default() }
     }
 
     /// This output is the one: what is to happen.
@@ -214,11 +214,14 @@ impl World {
             return;
         }
         let Strikes { rng, armed, .. } = &mut self.strikes;
-        for (node, [any, seldom]) in armed.iter_mut().enumerate() {
-            *any = rng.coin().then(|| Strike::draw(rng, node, &Kind::ALL, 30));
-            seldom.get_or_insert_with(|| Strike::draw(rng, node, &SELDOM, 2));
+        for (node, armed) in armed.iter_mut().enumerate() {
+            let (any, seldom) = armed.split_at_mut(2);
+            any.fill_with(|| Some(Strike::draw(rng, node, &Kind::ALL, 30)));
+            for armed in seldom {
+                armed.get_or_insert_with(|| Strike::draw(rng, node, &SELDOM, 2));
+            }
         }
-        let next = rng.between(100_000, 2_000_000);
+        let next = rng.between(100_000, 1_000_000);
         self.after(next, Event::Arm);
     }
 
@@ -261,12 +264,12 @@ impl World {
         self.last_words(node);
         self.die(node, strike.power);
         let (is_only_one, detection) = (strike.kind.is_none(), self.scenario.detection);
-        let longest: Time = if is_only_one { 300_000 } else { 3_000_000 };
+        let longest: Time = if is_only_one { 100_000 } else { 3_000_000 };
         let rng = &mut self.strikes.rng;
         let mut back = rng.skewed(1000, longest);
         let promotes = (self.phase == Phase::Trouble && rng.permille(400)).then(|| rng.coin());
         if let Some(force) = promotes {
-            let decides = rng.skewed(1000, if is_only_one { detection } else { detection + 500_000 });
+            let decides = rng.skewed(1000, if is_only_one { 50_000 } else { detection + 500_000 });
             back += if rng.permille(800) { decides } else { 0 };
             self.after(decides, Event::Command { node: 1 - node, command: Command::Promote { force } });
         }
@@ -274,7 +277,7 @@ impl World {
         if is_only_one {
             // No more trouble than this, and time for all of it.
             self.scenario.troubles.clear();
-            self.scenario.length = self.now + back + 100_000;
+            self.scenario.length = self.now + back + 50_000;
         }
     }
 
