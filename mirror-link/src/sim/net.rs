@@ -87,6 +87,11 @@ impl Session {
         self.slots.iter().any(|connection| connection.ends[side] != End::Down)
     }
 
+    /// It has a connection to say something on.
+    pub fn can_speak(&self, side: usize) -> bool {
+        self.slots.iter().any(|connection| connection.ends[side] == End::Up)
+    }
+
     /// One side has given it up. What had arrived and not come through may do so yet, too late.
     pub fn end(&mut self, side: usize) {
         self.ends[side] = End::Down;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Time;
 use super::rng::Rng;
-use super::scenario::NAMES;
+use super::scenario::{NAMES, Trouble};
 use super::world::{Event, Phase, World};
 use crate::replica::io::{Command, LocalAction, Output};
 use crate::wire::message::Message;
@@ -111,20 +111,20 @@ impl Kind {
     }
 }
 
-/// Those that come seldom: one of them is waited for beside any other.
-const SELDOM: [Kind; 11] = [
-    Kind::Digest,
-    Kind::Read,
-    Kind::ReadDone,
+/// Those that come seldom: some of them are waited for beside any other.
+const SELDOM: [Kind; 8] = [
+    Kind::LocalRead,
+    Kind::Begin,
+    Kind::Position,
     Kind::Spill,
     Kind::Unspill,
-    Kind::TrimSpill,
     Kind::KeepAside,
     Kind::Resynced,
-    Kind::BeginAnew,
-    Kind::Fetched,
-    Kind::Marked,
+    Kind::Digest,
 ];
+
+/// Those that come only where a disk fails.
+const OF_DISKS: [Kind; 4] = [Kind::Read, Kind::ReadDone, Kind::Fetched, Kind::BeginAnew];
 
 /// A death at an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,10 +202,14 @@ impl Strikes {
 
 impl World {
     pub(super) fn may_strike(&mut self) {
-        if self.strikes.rng.below(3) == 0 {
+        if self.strikes.rng.below(if self.breaks_disks() { 2 } else { 3 }) == 0 {
             let first = self.strikes.rng.skewed(0, 1_000_000);
             self.after(first, Event::Arm);
         }
+    }
+
+    fn breaks_disks(&self) -> bool {
+        self.scenario.troubles.contains(&Trouble::BreakDisk)
     }
 
     /// The common ones are drawn anew now and then, the others wait for as long as it takes.
@@ -213,12 +217,13 @@ impl World {
         if !matches!(self.phase, Phase::Trouble | Phase::Rest { .. }) {
             return;
         }
+        let (kinds, common) = if self.breaks_disks() { (&OF_DISKS[..], 1) } else { (&SELDOM[..], 2) };
         let Strikes { rng, armed, .. } = &mut self.strikes;
         for (node, armed) in armed.iter_mut().enumerate() {
-            let (any, seldom) = armed.split_at_mut(2);
+            let (any, seldom) = armed.split_at_mut(common);
             any.fill_with(|| Some(Strike::draw(rng, node, &Kind::ALL, 30)));
             for armed in seldom {
-                armed.get_or_insert_with(|| Strike::draw(rng, node, &SELDOM, 2));
+                armed.get_or_insert_with(|| Strike::draw(rng, node, kinds, 2));
             }
         }
         let next = rng.between(100_000, 1_000_000);

@@ -71,8 +71,9 @@ impl World {
         let other = self.nodes[1 - node].process.as_ref().and_then(|process| process.session);
         let Some(session) = session.filter(|_| other == session) else { return };
         let exchange = self.net.sessions[session].exchange;
-        // What is on its way to a record is said once it is there.
-        if !exchange.is_complete() || self.nodes.iter().any(|node| !node.store.is_settled()) {
+        // What is on its way to a record is said once it is there; what can't be said, when that is possible again.
+        let has_said = |node: usize| self.nodes[node].store.is_settled() && self.net.sessions[session].can_speak(node);
+        if !exchange.is_complete() || !has_said(0) || !has_said(1) {
             return;
         }
         let decided = |node: usize| self.nodes[node].status().and_then(|status| status.decision.as_ref());
