@@ -1,5 +1,6 @@
 //! Seeds, played. `SIM_SEED=n` plays one and prints what happened (with `SIM_FAULT` planted); `SIM_SEEDS` (5000) and `SIM_FROM` (0) say how many and from
-//! which on. Planted faults are caught; all small schedules are gone through.
+//! which on. Planted faults are caught; all small schedules are gone through; nodes
+//! die at their every output, of which `SIM_CUT` plays one and prints what happened.
 
 use std::any::Any;
 use std::collections::BTreeMap;
