@@ -1,5 +1,6 @@
 //! Seeds, played. `SIM_SEED=n` plays one and prints what happened (with `SIM_FAULT` planted); `SIM_SEEDS` (5000) and `SIM_FROM` (0) say how many and from
-//! which on. Planted faults are caught; all small schedules are gone through.
+//! which on. Planted faults are caught; all small schedules are gone through; nodes
+//! die at their every output, of which `SIM_CUT` plays one and prints what happened.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mirror_link::replica::planted::Fault;
-use mirror_link::sim::{Explored, Plan, Report, World, explore};
+use mirror_link::sim::{Explored, Plan, Report, Strike, Stroke, World, explore};
 use parking_lot::Mutex;
 
 /// What a seed came to: what went wrong, by whom it was found, or nothing.
@@ -20,7 +21,11 @@ struct Played {
 }
 
 fn play(seed: u64, faults: &[Fault], text: bool) -> Played {
-    match catch_unwind(AssertUnwindSafe(|| World::play(seed, faults, Instant::now(), text))) {
+    play_with(|| World::play(seed, faults, Instant::now(), text))
+}
+
+fn play_with(play: impl FnOnce() -> Report) -> Played {
+    match catch_unwind(AssertUnwindSafe(play)) {
         Ok(report) => {
             let wrong = report.violation.as_ref().map(|found| (format!("{:?}", found.checker), found.text.clone()));
             Played { wrong, report: Some(report) }
@@ -38,30 +43,45 @@ fn from_env<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Play the seeds on all processors until `stop` has enough of what went wrong.
-fn play_all(from: u64, count: u64, faults: &[Fault], most: usize) -> (Vec<(u64, String, String)>, [u64; 4]) {
-    let (next, played) = (AtomicU64::new(from), Mutex::new((Vec::new(), [0; 4])));
+/// What came of many seeds.
+#[derive(Default)]
+struct Sum {
+    /// Seed, judge, text.
+    wrong: Vec<(u64, String, String)>,
+    played: u64,
+    turns: u64,
+    answered: u64,
+    /// Virtual.
+    seconds: u64,
+    /// Deaths at outputs.
+    struck: BTreeMap<Stroke, u64>,
+}
+
+/// Play the seeds on all processors until enough went wrong.
+fn play_all(from: u64, count: u64, faults: &[Fault], most: usize) -> Sum {
+    let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + count || played.lock().0.len() >= most {
+            if seed >= from + count || sum.lock().wrong.len() >= most {
                 return;
             }
             let Played { wrong, report } = play(seed, faults, false);
-            let mut played = played.lock();
-            played.1[0] += 1;
+            let mut sum = sum.lock();
+            sum.played += 1;
             if let Some(report) = report {
-                played.1[1] += report.turns;
-                played.1[2] += report.answered;
-                played.1[3] += report.took.as_secs();
+                sum.turns += report.turns;
+                sum.answered += report.answered;
+                sum.seconds += report.took.as_secs();
+                report.struck.into_iter().for_each(|stroke| *sum.struck.entry(stroke).or_default() += 1);
             }
-            played.0.extend(wrong.map(|(who, what)| (seed, who, what)));
+            sum.wrong.extend(wrong.map(|(who, what)| (seed, who, what)));
         }
     };
     on_all_processors(work);
-    let (mut wrong, counts) = played.into_inner();
-    wrong.sort();
-    (wrong, counts)
+    let mut sum = sum.into_inner();
+    sum.wrong.sort();
+    sum
 }
 
 #[test]
@@ -77,7 +97,7 @@ fn seeds_find_nothing_wrong() {
     }
     let (from, count) = (from_env("SIM_FROM", 0), from_env("SIM_SEEDS", 5000));
     let began = Instant::now();
-    let (wrong, [played, turns, answered, seconds]) = play_all(from, count, &[], from_env("SIM_MOST", 20));
+    let Sum { wrong, played, turns, answered, seconds, struck } = play_all(from, count, &[], from_env("SIM_MOST", 20));
     let took = began.elapsed();
     let rate = played as f64 * 60.0 / took.as_secs_f64().max(0.001);
     println!(
@@ -85,6 +105,11 @@ fn seeds_find_nothing_wrong() {
         took.as_secs_f64(),
         humantime::format_duration(Duration::from_secs(seconds)),
     );
+    let seldom = Stroke::all().map(|stroke| (struck.get(&stroke).copied().unwrap_or(0), stroke)).min();
+    println!("{} deaths at an output; most seldom {seldom:?}", struck.values().sum::<u64>());
+    if std::env::var("SIM_STRUCK").is_ok() {
+        println!("{struck:#?}");
+    }
     let mut by_checker = BTreeMap::new();
     for (seed, who, what) in &wrong {
         println!("seed {seed}: {who}: {}", what.lines().next().unwrap_or_default());
@@ -95,6 +120,60 @@ fn seeds_find_nothing_wrong() {
     }
     assert!(wrong.is_empty(), "{} of {played} seeds went wrong: {by_checker:?}", wrong.len());
     assert!(answered > played * 10, "hosts were hardly served: {answered} requests in {played} seeds");
+    let missed: Vec<Stroke> = Stroke::all().filter(|stroke| !struck.contains_key(stroke)).collect();
+    assert!(played < 5000 || missed.is_empty(), "nobody died at these: {missed:?}");
+}
+
+/// Either node's every output in short scenarios is the last thing that its process does, or the first that it does not do.
+#[test]
+fn every_output_may_be_the_last() {
+    if let Ok(cut) = std::env::var("SIM_CUT") {
+        let numbers: Vec<u64> = cut.split(',').map(|number| number.parse().expect("SIM_CUT is numbers")).collect();
+        let [seed, node, left, after, power] = numbers[..] else { panic!("SIM_CUT is seed,node,output,after,power") };
+        let strike = Strike { node: node as usize, kind: None, left, after: after == 1, power: power == 1 };
+        let report = World::play_short(seed, Some(strike), &[], Instant::now(), true);
+        println!("{}", report.trace.join("\n"));
+        return assert!(report.violation.is_none(), "{:?}", report.violation);
+    }
+    let began = Instant::now();
+    let count = from_env("SIM_SHORT", 24);
+    let cuts: Vec<(u64, Strike)> = (0..count).flat_map(cuts_of).collect();
+    let (next, wrong) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let most = from_env("SIM_MOST", 20);
+    on_all_processors(|| {
+        while let Some(&(seed, strike)) = cuts.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            let Played { wrong: found, report } =
+                play_with(|| World::play_short(seed, Some(strike), &[], Instant::now(), false));
+            let missed = report.is_some_and(|report| report.struck.len() != 1 && report.violation.is_none());
+            let found = found.or(missed.then(|| ("Nobody".into(), "the node did not die".into())));
+            let Strike { node, left, after, power, .. } = strike;
+            let replay = format!("SIM_CUT={seed},{node},{left},{},{}", u8::from(after), u8::from(power));
+            let mut wrong = wrong.lock();
+            wrong.extend(found.map(|found| (replay, found)));
+            if wrong.len() >= most {
+                return;
+            }
+        }
+    });
+    let (wrong, took) = (wrong.into_inner(), began.elapsed().as_secs_f64());
+    println!("{} deaths in {count} short scenarios, {took:.1} s", cuts.len());
+    assert!(wrong.is_empty(), "{} went wrong: {wrong:#?}", wrong.len());
+    assert!(cuts.len() as u64 > 100 * count, "hardly anything happened: {} outputs", cuts.len());
+}
+
+/// Before every output of either node, and after the last of each turn: what comes between two of one turn is the same thing.
+fn cuts_of(seed: u64) -> Vec<(u64, Strike)> {
+    let reference = World::play_short(seed, None, &[], Instant::now(), false);
+    assert!(reference.violation.is_none(), "short scenario {seed}: {:?}", reference.violation);
+    let mut cuts = Vec::new();
+    for node in 0..2 {
+        let before = (0..reference.outputs_of[node]).map(|left| (left, false));
+        let after = reference.last_of_turns[node].iter().map(|&left| (left, true));
+        for (left, after) in before.chain(after) {
+            cuts.extend([false, true].map(|power| (seed, Strike { node, kind: None, left, after, power })));
+        }
+    }
+    cuts
 }
 
 #[test]
@@ -156,6 +235,7 @@ fn judges(fault: Fault) -> &'static [&'static str] {
         Fault::CompareBlind => &["Alike", "Kept", "Closed"],
         Fault::OverwriteUnkept => &["Undo"],
         Fault::NeverLapse => &["Fresh"],
+        Fault::DecideOneSided | Fault::GreetForEver => &["OneDecision"],
     }
 }
 

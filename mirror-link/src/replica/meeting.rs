@@ -305,12 +305,16 @@ impl Replica {
             self.hear(now);
         }
         self.decide(now);
+        if self.planted.has(Fault::GreetForEver) {
+            self.greet();
+        }
     }
 
     /// Both Hellos are there, or one of them has changed.
     pub(super) fn decide(&mut self, now: Instant) {
         let Some(session) = self.meeting.session.as_ref().filter(|session| session.has_greeted) else { return };
-        let Some(theirs) = session.theirs.clone() else { return };
+        let Some(mut theirs) = session.theirs.clone() else { return };
+        theirs.lost_cache &= !self.planted.has(Fault::DecideOneSided);
         let decision = reconcile(&self.hello(), &theirs);
         let changed = self.meeting.decision.as_ref() != Some(&decision);
         self.meeting.decision = Some(decision.clone());

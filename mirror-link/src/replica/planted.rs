@@ -66,10 +66,14 @@ pub enum Fault {
     OverwriteUnkept,
     /// A replica goes on saying that it is UpToDate when its owner is not heard.
     NeverLapse,
+    /// Not all that the peer said counts in the decision.
+    DecideOneSided,
+    /// A Hello is answered with another, whatever it says.
+    GreetForEver,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 33] = [
         Fault::AckEarly,
         Fault::IgnoreOdep,
         Fault::IgnoreAfter,
@@ -101,6 +105,8 @@ impl Fault {
         Fault::LendEarly,
         Fault::OverwriteUnkept,
         Fault::NeverLapse,
+        Fault::DecideOneSided,
+        Fault::GreetForEver,
     ];
 }
 

@@ -59,6 +59,9 @@ impl World {
         if let Some(former) = self.process(side).session {
             self.give_up(former, side);
         }
+        if self.nodes[side].process.is_none() {
+            return;
+        }
         let Some(peer) = self.instance(session, 1 - side) else { return self.session_down(session, side) };
         self.net.sessions[session].ends[side] = End::Up;
         self.process(side).session = Some(session);
@@ -137,6 +140,7 @@ impl World {
             return;
         }
         connection.ends[side] = End::Up;
+        self.something_happens();
         self.turn(side, vec![Input::SlotUp(slot)]);
         self.release(session, slot, side);
     }
@@ -150,6 +154,7 @@ impl World {
         connection.ends[side] = End::Down;
         connection.held[side].clear();
         if was_up {
+            self.something_happens();
             self.turn(side, vec![Input::SlotDown(slot)]);
         }
         if !self.net.sessions[session].has_slots(side) {
@@ -218,6 +223,9 @@ impl World {
             self.nodes[to].rival = None;
         }
         self.sees_renewed(to, &message);
+        if let Message::Hello(hello) = &message {
+            self.hears_hello(session, to, hello.number);
+        }
         self.turn(to, vec![Input::Received { session: id, message }]);
     }
 
@@ -302,6 +310,9 @@ impl World {
         let met = process.session.map(|session| (session, self.net.sessions[session].incarnations[1 - to]));
         if let Some((session, _)) = met.filter(|(_, met)| *met < incarnation) {
             self.session_down(session, to);
+        }
+        if self.nodes[to].process.is_none() {
+            return;
         }
         let (now, good_for) = (self.now, self.scenario.detection);
         if met.is_none_or(|(_, met)| met <= incarnation) {

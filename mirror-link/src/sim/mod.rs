@@ -24,6 +24,7 @@ mod operator;
 mod rng;
 mod scenario;
 mod store;
+mod strikes;
 mod trace;
 mod troubles;
 mod turn;
@@ -33,6 +34,7 @@ pub use checkers::{Checker, Violation};
 pub use exhaustive::{Explored, Plan, explore};
 pub use rng::Rng;
 pub use scenario::{Scenario, Trouble};
+pub use strikes::{Kind, Strike, Stroke};
 pub use world::{Report, World};
 
 /// Microseconds since the simulation began.

@@ -1,6 +1,7 @@
 //! The line between the nodes: sessions of n connections. Each direction of a connection keeps its order; nothing else does.
 
 use super::Time;
+use super::checkers::Exchange;
 use crate::ids::{SessionId, Slot};
 use crate::wire::message::Message;
 
@@ -63,6 +64,7 @@ pub struct Session {
     pub incarnations: [u32; 2],
     pub ends: [End; 2],
     pub slots: Vec<Connection>,
+    pub exchange: Exchange,
 }
 
 impl Session {
@@ -83,6 +85,11 @@ impl Session {
 
     pub fn has_slots(&self, side: usize) -> bool {
         self.slots.iter().any(|connection| connection.ends[side] != End::Down)
+    }
+
+    /// It has a connection to say something on.
+    pub fn can_speak(&self, side: usize) -> bool {
+        self.slots.iter().any(|connection| connection.ends[side] == End::Up)
     }
 
     /// One side has given it up. What had arrived and not come through may do so yet, too late.
@@ -111,7 +118,7 @@ pub struct Net {
 impl Net {
     pub fn open(&mut self, id: SessionId, incarnations: [u32; 2], slots: u8) -> SessionIndex {
         let slots = (0..slots).map(|_| Connection::new(0)).collect();
-        self.sessions.push(Session { id, incarnations, ends: [End::Coming; 2], slots });
+        self.sessions.push(Session { id, incarnations, ends: [End::Coming; 2], slots, exchange: Exchange::default() });
         self.sessions.len() - 1
     }
 

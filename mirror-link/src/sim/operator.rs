@@ -33,6 +33,7 @@ impl World {
         let since = self.now;
         self.note(&[8, id.0], |_| format!("the operator tells {} {id:?}: {command:?}", NAMES[node]));
         self.process(node).commands.insert(id, (command, since));
+        self.something_happens();
         self.turn(node, vec![Input::Command { id, command }]);
     }
 

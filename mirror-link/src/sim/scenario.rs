@@ -63,6 +63,22 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Rest,
 ];
 
+/// Of the short scenarios, one each.
+const SHORT_TROUBLES: [Option<Trouble>; 12] = [
+    None,
+    Some(Trouble::Switchover),
+    Some(Trouble::CutLine),
+    Some(Trouble::Failover),
+    Some(Trouble::KillSlot),
+    Some(Trouble::RestartReplica),
+    Some(Trouble::MistakenPromotion),
+    Some(Trouble::BreakDisk),
+    Some(Trouble::RestartOwner),
+    Some(Trouble::PowerLoss),
+    Some(Trouble::Reset),
+    Some(Trouble::ChangeMode),
+];
+
 /// How long something takes: `low` to `high`, small values mostly.
 #[derive(Clone, Copy, Debug)]
 pub struct Delay {
@@ -104,6 +120,8 @@ pub struct Scenario {
     /// At the end some blocks of the replica become others, and a verify is to find them.
     pub silent: bool,
     pub length: Time,
+    /// Hosts work for so long after everything is mended.
+    pub life: Time,
     /// Planted on both nodes.
     pub faults: Vec<Fault>,
 }
@@ -161,6 +179,7 @@ impl Scenario {
             compare_every,
             silent: false,
             length: rng.between(1, 5) * 1_000_000,
+            life: LIFE,
             faults: Vec::new(),
         };
         if rng.permille(100) {
@@ -174,6 +193,27 @@ impl Scenario {
             scenario.break_disks(&mut dice);
         } else if dice.permille(150) {
             scenario.die_of_disks();
+        }
+        scenario
+    }
+
+    /// A few hundred outputs on either node, and what one kind of trouble makes of them.
+    pub fn short(rng: &mut Rng, nth: u64) -> Scenario {
+        let mut scenario = Scenario::draw(rng);
+        let trouble = SHORT_TROUBLES[(nth % SHORT_TROUBLES.len() as u64) as usize];
+        scenario.volumes = vec![96];
+        scenario.troubles = trouble.into_iter().collect();
+        scenario.trouble_every = Delay { low: 30_000, high: 80_000 };
+        scenario.compare_every = (nth % 4 == 1).then_some(Delay { low: 20_000, high: 60_000 });
+        (scenario.length, scenario.life, scenario.detection) = (120_000, 20_000, 300_000);
+        (scenario.line.high, scenario.reconnect.high) = (1_000, 10_000);
+        scenario.store = Delay { low: 200, high: 5_000 };
+        scenario.disk = [Delay { low: 20, high: 2_000 }; 2];
+        (scenario.disk_fails, scenario.store_fails) = (0, 0);
+        scenario.hosts.truncate(1);
+        for habits in &mut scenario.hosts {
+            habits.depth = habits.depth.min(2);
+            habits.think = Delay { low: 2_000, high: 20_000 };
         }
         scenario
     }
@@ -320,3 +360,6 @@ fn draw_queue(rng: &mut Rng) -> QueueBounds {
 
 /// Of the nodes, the lesser first.
 pub const NAMES: [&str; 2] = ["alpha", "beta"];
+
+/// As long as that, after everything is mended.
+const LIFE: Time = 500_000;

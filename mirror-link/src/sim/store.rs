@@ -18,6 +18,8 @@ pub struct Store {
     due: Vec<StoreWrite>,
     newest: Option<Box<Record>>,
     under_way: Option<(Vec<StoreWrite>, Box<Record>)>,
+    /// The last one could not be written.
+    has_failed: bool,
     /// The record is from before the last power cut.
     pub is_of_former_boot: bool,
 }
@@ -40,11 +42,17 @@ impl Store {
 
     pub fn end(&mut self, result: Result<(), StoreFailed>) -> Vec<Input> {
         let Some((writes, record)) = self.under_way.take() else { return Vec::new() };
+        self.has_failed = result.is_err();
         if result.is_ok() {
             self.durable = Some(*record);
             self.is_of_former_boot = false;
         }
         writes.into_iter().map(|write| Input::Stored { write, result }).collect()
+    }
+
+    /// All that its node wanted on record is.
+    pub fn is_settled(&self) -> bool {
+        self.under_way.is_none() && self.newest.is_none() && !self.has_failed
     }
 
     /// The file is replaced whole or not at all.
@@ -54,7 +62,7 @@ impl Store {
         {
             self.durable = Some(*record);
         }
-        (self.due, self.newest) = (Vec::new(), None);
+        (self.due, self.newest, self.has_failed) = (Vec::new(), None, false);
     }
 }
 

@@ -18,7 +18,7 @@ impl World {
     }
 
     pub(super) fn trouble(&mut self) {
-        if !self.in_trouble() {
+        if !self.in_trouble() || self.scenario.troubles.is_empty() {
             return;
         }
         let trouble = self.rng.pick(&self.scenario.troubles);

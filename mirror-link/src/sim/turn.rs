@@ -1,11 +1,14 @@
 //! Driving a replica as `group/` does: an input, all its outputs, the next; then the end of the turn.
 
+use std::ops::ControlFlow;
+
 use super::checkers::Checker;
 use super::disk::{Answer, Stamp, ZEROES, stamps};
 use super::history::{History, Moment, Outcome, Promise};
 use super::node::{Open, Process, Request};
 use super::scenario::NAMES;
 use super::store::Order;
+use super::strikes::Strike;
 use super::world::{Event, World};
 use crate::block::BlockError;
 use crate::replica;
@@ -15,24 +18,33 @@ use crate::wire::message::{Message, Op, Role};
 impl World {
     pub(super) fn turn(&mut self, node: usize, inputs: Vec<Input>) {
         self.turns += 1;
+        match self.work(node, inputs) {
+            ControlFlow::Continue(()) => {
+                self.turn_was_whole(node);
+                self.turn_ends(node);
+            }
+            ControlFlow::Break(strike) => self.struck(node, strike),
+        }
+    }
+
+    fn work(&mut self, node: usize, inputs: Vec<Input>) -> ControlFlow<Strike> {
         let mut next: Vec<Input> = inputs;
         loop {
             let mut at_once = Vec::new();
             for input in next {
                 self.note(&[], |_| format!("{} <- {}", NAMES[node], input_text(&input)));
                 self.with_replica(node, |replica, now| replica.handle(now, input));
-                self.drain(node, &mut at_once);
+                self.drain(node, &mut at_once)?;
             }
             if at_once.is_empty() {
                 self.with_replica(node, |replica, now| replica.end_turn(now));
-                self.drain(node, &mut at_once);
+                self.drain(node, &mut at_once)?;
             }
             if at_once.is_empty() {
-                break;
+                return ControlFlow::Continue(());
             }
             next = at_once.into_iter().filter_map(|io| self.disk_answers(node, io, false)).collect();
         }
-        self.turn_ends(node);
     }
 
     pub(super) fn timer(&mut self, node: usize) {
@@ -55,7 +67,7 @@ impl World {
         act(&mut self.process(node).replica, now);
     }
 
-    fn drain(&mut self, node: usize, at_once: &mut Vec<LocalIo>) {
+    fn drain(&mut self, node: usize, at_once: &mut Vec<LocalIo>) -> ControlFlow<Strike> {
         let now = self.instant();
         let process = self.process(node);
         let outputs: Vec<Output> = std::iter::from_fn(|| process.replica.poll_output()).collect();
@@ -64,8 +76,9 @@ impl World {
         }
         for output in outputs {
             self.outputs += 1;
-            self.output(node, output, at_once);
+            self.struck_or(node, output, |world, output| world.output(node, output, at_once))?;
         }
+        ControlFlow::Continue(())
     }
 
     fn output(&mut self, node: usize, output: Output, at_once: &mut Vec<LocalIo>) {
@@ -73,7 +86,10 @@ impl World {
         let incarnation = self.nodes[node].incarnation;
         match output {
             Output::Local { io, action } => self.local(node, io, action, at_once),
-            Output::Send { slot, message } => self.send(node, slot, message),
+            Output::Send { slot, message } => {
+                self.says(node, &message);
+                self.send(node, slot, message);
+            }
             Output::Store { write, record } => {
                 self.nodes[node].store.push(write, record);
                 self.record_begins(node);
@@ -105,7 +121,7 @@ impl World {
                 self.violate(Checker::Protocol, format!("{} finds that its peer misbehaved: {how}", NAMES[node]));
             }
         }
-        debug_assert_eq!(incarnation, self.nodes[node].incarnation, "nobody dies within a turn");
+        debug_assert_eq!(incarnation, self.nodes[node].incarnation, "nobody dies in the midst of an output");
     }
 
     fn local(&mut self, node: usize, io: LocalIo, action: LocalAction, at_once: &mut Vec<LocalIo>) {
@@ -132,6 +148,9 @@ impl World {
 
     fn disk_answers(&mut self, node: usize, io: LocalIo, fails: bool) -> Option<Input> {
         let error = fails.then_some(BlockError::Medium);
+        if fails {
+            self.something_happens();
+        }
         let answer = self.nodes[node].disk.end(io, error, &mut self.rng)?;
         Some(match answer {
             Answer::Done(result) => Input::LocalDone { io, result },
@@ -218,7 +237,11 @@ impl World {
 
     fn store_fails(&mut self) -> bool {
         let chance = self.scenario.store_fails;
-        chance > 0 && self.in_trouble() && self.rng.permille(chance)
+        let fails = chance > 0 && self.in_trouble() && self.rng.permille(chance);
+        if fails {
+            self.something_happens();
+        }
+        fails
     }
 
     /// From the peer, for a node whose disk failed.
@@ -302,6 +325,7 @@ impl World {
         let before = std::mem::replace(&mut process.status, process.replica.status(now));
         let due = process.replica.poll_timeout();
         self.follow_reign(node, &before);
+        self.check_one_decision(node);
         let Some(due) = due.map(|due| self.time(due)) else { return };
         // A timeout that stays due must not stop the clock.
         let due = due.max(self.now + TICK);

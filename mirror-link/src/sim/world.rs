@@ -14,6 +14,7 @@ use super::operator::Operator;
 use super::rng::Rng;
 use super::scenario::{NAMES, Scenario, Trouble};
 use super::store::Maps;
+use super::strikes::{Strike, Strikes, Stroke};
 use super::trace::Trace;
 use crate::config::Mode;
 use crate::ids::{Instance, Slot};
@@ -132,6 +133,8 @@ pub enum Event {
         command: Command,
     },
     Trouble,
+    /// Some output to come is one at which its node dies.
+    Arm,
     /// The operator compares.
     Compare,
     Follows(Trouble),
@@ -211,6 +214,11 @@ pub struct Report {
     pub outputs: u64,
     pub answered: u64,
     pub reigns: usize,
+    /// At which outputs nodes died.
+    pub struck: Vec<Stroke>,
+    /// By node: outputs while troubles came, and which of them were the last of their turn.
+    pub outputs_of: [u64; 2],
+    pub last_of_turns: [Vec<u64>; 2],
     /// Virtual.
     pub took: Duration,
 }
@@ -226,6 +234,7 @@ pub struct World {
     pub(super) beats: Rng,
     /// Comparing has, too.
     pub(super) compares: Rng,
+    pub(super) strikes: Strikes,
     pub(super) scenario: Scenario,
     pub(super) nodes: [Node; 2],
     pub(super) net: Net,
@@ -255,6 +264,7 @@ impl World {
             number: 0,
             beats: Rng::new(rng.clone().draw()),
             compares: Rng::new(!rng.clone().draw()),
+            strikes: Strikes::new(Rng::new(rng.clone().draw().rotate_left(32))),
             rng,
             nodes,
             net: Net::default(),
@@ -288,7 +298,9 @@ impl World {
     pub fn play(seed: u64, faults: &[crate::replica::planted::Fault], base: Instant, text: bool) -> Report {
         let mut rng = Rng::new(seed);
         let scenario = Scenario { faults: faults.to_vec(), ..Scenario::draw(&mut rng) };
-        World::new(scenario, rng, base, text).run()
+        let mut world = World::new(scenario, rng, base, text);
+        world.may_strike();
+        world.run()
     }
 
     /// Play one seed, and in the end change blocks of one copy beneath everything: a verify finds these, and no others.
@@ -296,6 +308,23 @@ impl World {
         let mut rng = Rng::new(seed);
         let scenario = Scenario { silent: true, disk_fails: 0, store_fails: 0, ..Scenario::draw(&mut rng) };
         World::new(scenario, rng, base, text).run()
+    }
+
+    /// Play a short scenario; with a death at one output, where one is given.
+    pub fn play_short(
+        seed: u64,
+        strike: Option<Strike>,
+        faults: &[crate::replica::planted::Fault],
+        base: Instant,
+        text: bool,
+    ) -> Report {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario { faults: faults.to_vec(), ..Scenario::short(&mut rng, seed) };
+        let mut world = World::new(scenario, rng, base, text);
+        if let Some(strike) = strike {
+            world.arm_with(strike);
+        }
+        world.run()
     }
 
     pub fn run(mut self) -> Report {
@@ -309,6 +338,9 @@ impl World {
             outputs: self.outputs,
             answered: self.answered,
             reigns: self.history.reigns.len(),
+            struck: self.strikes.struck,
+            outputs_of: self.strikes.outputs,
+            last_of_turns: self.strikes.last,
             took: Duration::from_micros(self.now),
             trace: self.trace.into_lines(),
         }
@@ -346,6 +378,7 @@ impl World {
             Event::Exit { node, incarnation } => self.of(node, incarnation, |w| w.die(node, false)),
             Event::Command { node, command } => self.command(node, command),
             Event::Trouble => self.trouble(),
+            Event::Arm => self.arm(),
             Event::Compare => self.compare(),
             Event::Follows(trouble) => self.follows(trouble),
             Event::RestIsOver => self.rest_is_over(),

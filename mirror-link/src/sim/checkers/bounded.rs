@@ -84,7 +84,7 @@ impl World {
             }
             Phase::Healing { since } => {
                 self.mend();
-                if self.now > since + LIFE {
+                if self.now > since + self.scenario.life {
                     self.phase = Phase::Settling { since: self.now, least: u64::MAX };
                     self.note(&[12], |_| "hosts rest".into());
                 }
@@ -167,7 +167,5 @@ const COMMAND_MAX: Time = 60_000_000;
 const TURNS_PER_SECOND_MAX: u64 = 10_000;
 /// Local work on both nodes, the frame, and an acknowledgement of each step, with as much again to spare.
 const TURNS_PER_REQUEST_MAX: u64 = 10;
-/// Hosts work for so long after everything is mended.
-const LIFE: Time = 500_000;
 /// For coming together, and for each step towards being quiet.
 const SETTLE_MAX: Time = 20_000_000;

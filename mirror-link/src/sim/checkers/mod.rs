@@ -5,12 +5,14 @@ mod bounded;
 mod closed;
 mod fresh;
 mod kept;
+mod one_decision;
 mod one_writer;
 mod overwritten;
 mod reads;
 mod verified;
 
 pub(super) use closed::closed_under_some;
+pub(super) use one_decision::Exchange;
 
 /// Who found it: the names of the invariants that it holds replicas to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +33,8 @@ pub enum Checker {
     Reads,
     /// I4: one owner writes, in an epoch that is nobody else's and durable.
     OneWriter,
+    /// I7: both make the same of the same two Hellos, and come to rest.
+    OneDecision,
     /// A replica that its owner may have left behind does not go on saying that it is UpToDate.
     Fresh,
     /// I6: no more memory than was configured.
