@@ -202,9 +202,11 @@ pub enum SecretAction {
 
 #[derive(Debug, Subcommand)]
 pub enum MetadataAction {
-    /// Dump records and maps as they lie in the state_dir: whose copy it is, and where the copies may differ
+    /// Dump records, maps and journals as they lie in the state_dir: whose copy it is, where the copies may differ, and which
+    /// writes wait to be sent in order
     ///
-    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then.
+    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then. A
+    /// journal's segment that ends within a frame is torn: that is how a crash leaves it, and no fault.
     Show {
         /// A group; a volume that names none is a group of its own name [default: all]
         #[arg(value_name = "GROUP")]
@@ -217,6 +219,10 @@ pub enum MetadataAction {
         /// Also list where hot regions and dirty blocks are
         #[arg(long)]
         regions: bool,
+
+        /// Also list each frame of the journal: its place, its write, and whether its checksums are right
+        #[arg(long)]
+        writes: bool,
     },
 }
 
@@ -259,7 +265,7 @@ pub enum UndoAction {
     },
 }
 
-/// Whose undo stores, and where.
+/// Whose undo stores or clones, and where.
 #[derive(Clone, Debug, Args)]
 pub struct Kept {
     #[command(flatten)]
@@ -453,7 +459,9 @@ mod tests {
         for line in ["explain db --what-if fire", "resolve db", "metadata show --state-dir x -c y.yaml"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
-        assert!(parse("metadata show db --regions --state-dir x").is_ok() && parse("resolve db --keep a").is_ok());
+        assert!(
+            parse("metadata show db --regions --writes --state-dir x").is_ok() && parse("resolve db --keep a").is_ok()
+        );
         assert!(parse("undo list db --state-dir x").is_ok() && parse("undo drop db 2026 -c y").is_ok());
         assert!(parse("undo export db").is_err() && parse("undo diff").is_err());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
