@@ -105,6 +105,10 @@ pub enum Action {
     #[command(subcommand)]
     Undo(UndoAction),
 
+    /// The copy as it was before a resync, while that is not done: clones of its files, where their file system can (reflink)
+    #[command(subcommand)]
+    Snapshot(SnapshotAction),
+
     /// What a node keeps of its mirrors on disk; needs no running target
     #[command(subcommand)]
     Metadata(MetadataAction),
@@ -265,6 +269,32 @@ pub enum UndoAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum SnapshotAction {
+    /// Which files, since when, of which generation
+    List {
+        #[command(flatten)]
+        kept: Kept,
+    },
+
+    /// Put them back, where the resync will never be done: the other node is gone for good
+    ///
+    /// The target must not run. This node must be Secondary, and its copy Inconsistent. The copy is Outdated then, and of no
+    /// generation that the other node knows: start the target and `promote --force`. Should the other node come back after
+    /// all, the two refuse each other; the one whose copy is given up has its directory of state_dir/mirror removed, and gets
+    /// every block.
+    Restore {
+        #[command(flatten)]
+        kept: Kept,
+    },
+
+    /// Remove them, which frees their space
+    Drop {
+        #[command(flatten)]
+        kept: Kept,
+    },
+}
+
 /// Whose undo stores or clones, and where.
 #[derive(Clone, Debug, Args)]
 pub struct Kept {
@@ -390,6 +420,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration 
 After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
 To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME
 What a node wrote alone and lost when it followed the other again, on that node:    lunmirrorctl undo list VOLUME
+In the midst of a resync, with the other node gone for good:    lunmirrorctl snapshot restore VOLUME -c FILE
 Out of a split brain, on the node whose copy is not kept:    lunmirrorctl resolve VOLUME --keep OTHER-NODE";
 
 #[cfg(test)]
@@ -463,6 +494,7 @@ mod tests {
             parse("metadata show db --regions --writes --state-dir x").is_ok() && parse("resolve db --keep a").is_ok()
         );
         assert!(parse("undo list db --state-dir x").is_ok() && parse("undo drop db 2026 -c y").is_ok());
+        assert!(parse("snapshot list db").is_ok() && parse("snapshot restore db -c y").is_ok());
         assert!(parse("undo export db").is_err() && parse("undo diff").is_err());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
     }

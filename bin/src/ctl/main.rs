@@ -5,6 +5,7 @@ mod metadata;
 mod resolve;
 mod secret;
 mod show;
+mod snapshot;
 mod table;
 #[cfg(test)]
 #[path = "../api/testing.rs"]
@@ -80,6 +81,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
         }
         Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
         Action::Undo(action) => return undo(action, &arguments.place, json).await,
+        Action::Snapshot(action) => return snapshot(action, &arguments.place, json).await,
         Action::Metadata(MetadataAction::Show { group, state_dir, regions, writes }) => {
             let listed = Listed { regions: *regions, writes: *writes };
             return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), listed, json);
@@ -223,6 +225,26 @@ async fn undo(action: &UndoAction, place: &Place, json: bool) -> Result<ExitCode
         true => say_json(&done),
         false => say(&undo::told(&done, what)),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn snapshot(action: &SnapshotAction, place: &Place, json: bool) -> Result<ExitCode, Ended> {
+    let (SnapshotAction::List { kept } | SnapshotAction::Restore { kept } | SnapshotAction::Drop { kept }) = action;
+    let directory = undo_place(kept, place).await?.directory;
+    let found = match action {
+        SnapshotAction::List { .. } => snapshot::list(&directory)?,
+        SnapshotAction::Restore { .. } => Some(snapshot::restore(&directory)?),
+        SnapshotAction::Drop { .. } => snapshot::drop_it(&directory)?,
+    };
+    if json {
+        say_json(&found);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&match (action, &found) {
+        (SnapshotAction::Restore { .. }, Some(found)) => snapshot::restored(found, &kept.named.name),
+        (SnapshotAction::Drop { .. }, Some(found)) => snapshot::dropped(found),
+        (_, found) => snapshot::show(found.as_ref()),
+    });
     Ok(ExitCode::SUCCESS)
 }
 
