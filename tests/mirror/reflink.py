@@ -17,7 +17,7 @@ from guest import Guest, Wire, kernel
 from pair import ctl_binary
 
 KINDS = ["xfs", "btrfs"]
-# Sparse. Two images of 192 MiB, one whole copy more, and what differs between a clone and its file.
+# Sparse. Two images of 96 MiB, one whole copy more, and what differs between a clone and its file.
 DISK_MIB = 2048
 PACKAGES = {"mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs", "iscsid": "open-iscsi", "iscsiadm": "open-iscsi", "cmp": "diffutils"}
 TIMEOUT_S = 240
