@@ -174,6 +174,28 @@ fn metadata_without_a_target() {
 }
 
 #[test]
+fn a_journal_without_a_target() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ctl = |arguments: &[&str]| ctl(directory.path(), arguments);
+    let journal = directory.path().join("state/mirror/db/journal");
+    fs::create_dir_all(&journal).expect("made");
+    // Less than a frame's header, which begins so.
+    fs::write(journal.join("3"), b"LUNM\x01").expect("written");
+    let torn = ctl(&["metadata", "show", "--state-dir", "state"]);
+    assert_eq!((torn.status.code(), text(&torn.stderr)), (Some(0), String::new()), "a torn end is no fault");
+    assert!(text(&torn.stdout).contains("  3        5      0       -       torn at byte 0\n"), "{torn:?}");
+    fs::write(journal.join("3"), [b'x'; 100]).expect("written");
+    let damaged = ctl(&["metadata", "show", "--state-dir", "state", "--writes", "--json"]);
+    assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+    let segment = &json(&damaged)[0]["journal"]["segments"][0];
+    assert_eq!((&segment["end"], &segment["ends_at"]), (&"damaged".into(), &0.into()));
+    assert_eq!(segment["listed"][0]["state"], "header-damaged");
+    assert!(
+        text(&ctl(&["metadata", "show", "--state-dir", "state"]).stderr).contains("journal/3: damaged at byte 0: ")
+    );
+}
+
+#[test]
 fn who_has_read_enough_is_no_failure() {
     let served = Served::start();
     let mut command = Command::new("sh");

@@ -89,9 +89,20 @@ pub struct GroupConfig {
     pub map: MapBounds,
     /// `None`: the copies are compared when an operator wants it.
     pub scrub: Option<Scrub>,
+    pub initial_sync: InitialSync,
     pub aside: AsideBounds,
     /// T1: how long a replica says that it is UpToDate without having heard its owner.
     pub lease: Duration,
+}
+
+/// How a peer that never had a copy of this volume comes to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitialSync {
+    /// It is sent every block; of zeroes only that they are.
+    #[default]
+    Full,
+    /// Every block is compared by digest, and what differs is sent: for a copy that was brought there by other means.
+    Compare,
 }
 
 /// The owner compares both copies by itself.

@@ -10,5 +10,5 @@ pub use mirror_link::replica::status::{
 };
 pub use mirror_link::replica::what_if::WhatIf;
 /// What lies in a state_dir of groups' files.
-pub use mirror_link::store::{dump, undo};
+pub use mirror_link::store::{StoreError, dump, snapshot, undo};
 pub use mirror_link::wire::message::{DiskState, Role};

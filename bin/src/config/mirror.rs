@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use target_core::target::config::{
-    Admin, AsideBounds, DEFAULT_ASIDE, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, MapBounds, Mode,
-    NodeName, OnJournalFull, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig,
+    Admin, AsideBounds, DEFAULT_ASIDE, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, InitialSync, MapBounds,
+    Mode, NodeName, OnJournalFull, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig,
     VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
@@ -71,6 +71,10 @@ pub fn mirror(
     let queue = queue(raw.queue.unwrap_or_default(), &place.at("queue"), findings);
     let map = map(raw.map.unwrap_or_default(), &place.at("map"), findings);
     let scrub = raw.scrub.and_then(|raw| scrub(raw, &place.at("scrub"), findings));
+    let initial_sync = match raw.initial_sync {
+        Some(word) => choice(&word, "choice", &INITIAL_SYNC, &place.at("initial_sync"), findings),
+        None => Some(InitialSync::default()),
+    };
     let undo = undo(raw.undo.unwrap_or_default(), &place.at("undo"), findings);
     let snapshot = match raw.snapshot {
         Some(word) => choice(&word, "choice", &SNAPSHOT, &place.at("snapshot"), findings),
@@ -91,6 +95,7 @@ pub fn mirror(
         queue,
         map,
         scrub,
+        initial_sync: initial_sync?,
         aside: AsideBounds { snapshot: snapshot?, ..undo },
     })
 }
@@ -293,6 +298,7 @@ const QUEUE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 /// Bytes: none, up to a whole large disk.
 const JOURNAL_BYTES: RangeInclusive<u64> = 0..=(1 << 50);
 
+const INITIAL_SYNC: [(&str, InitialSync); 2] = [("full", InitialSync::Full), ("compare", InitialSync::Compare)];
 const SNAPSHOT: [(&str, bool); 2] = [("auto", true), ("off", false)];
 
 /// Bytes: none, up to a whole large disk.

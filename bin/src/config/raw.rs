@@ -86,6 +86,7 @@ pub struct RawMirror {
     pub map: Option<RawMap>,
     pub resync: Option<RawResync>,
     pub scrub: Option<RawScrub>,
+    pub initial_sync: Option<String>,
     pub undo: Option<RawUndo>,
     pub snapshot: Option<String>,
 }

@@ -107,6 +107,10 @@ pub enum Action {
     #[command(subcommand)]
     Undo(UndoAction),
 
+    /// The copy as it was before a resync, while that is not done: clones of its files, where their file system can (reflink)
+    #[command(subcommand)]
+    Snapshot(SnapshotAction),
+
     /// What a node keeps of its mirrors on disk; needs no running target
     #[command(subcommand)]
     Metadata(MetadataAction),
@@ -210,9 +214,11 @@ pub enum SecretAction {
 
 #[derive(Debug, Subcommand)]
 pub enum MetadataAction {
-    /// Dump records and maps as they lie in the state_dir: whose copy it is, and where the copies may differ
+    /// Dump records, maps and journals as they lie in the state_dir: whose copy it is, where the copies may differ, and which
+    /// writes wait to be sent in order
     ///
-    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then.
+    /// They are read only, and without the lock: also beside a running target, whose map is of more than one moment then. A
+    /// journal's segment that ends within a frame is torn: that is how a crash leaves it, and no fault.
     Show {
         /// A group; a volume that names none is a group of its own name [default: all]
         #[arg(value_name = "GROUP")]
@@ -225,6 +231,10 @@ pub enum MetadataAction {
         /// Also list where hot regions and dirty blocks are
         #[arg(long)]
         regions: bool,
+
+        /// Also list each frame of the journal: its place, its write, and whether its checksums are right
+        #[arg(long)]
+        writes: bool,
     },
 }
 
@@ -267,7 +277,33 @@ pub enum UndoAction {
     },
 }
 
-/// Whose undo stores, and where.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotAction {
+    /// Which files, since when, of which generation
+    List {
+        #[command(flatten)]
+        kept: Kept,
+    },
+
+    /// Put them back, where the resync will never be done: the other node is gone for good
+    ///
+    /// The target must not run. This node must be Secondary, and its copy Inconsistent. The copy is Outdated then, and of no
+    /// generation that the other node knows: start the target and `promote --force`. Should the other node come back after
+    /// all, the two refuse each other; the one whose copy is given up has its directory of state_dir/mirror removed, and gets
+    /// every block.
+    Restore {
+        #[command(flatten)]
+        kept: Kept,
+    },
+
+    /// Remove them, which frees their space
+    Drop {
+        #[command(flatten)]
+        kept: Kept,
+    },
+}
+
+/// Whose undo stores or clones, and where.
 #[derive(Clone, Debug, Args)]
 pub struct Kept {
     #[command(flatten)]
@@ -392,6 +428,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration 
 After a disk or node is lost, on the other node:    lunmirrorctl promote VOLUME
 To change places, first on the Primary, then on the other:    lunmirrorctl demote VOLUME, lunmirrorctl promote VOLUME
 What a node wrote alone and lost when it followed the other again, on that node:    lunmirrorctl undo list VOLUME
+In the midst of a resync, with the other node gone for good:    lunmirrorctl snapshot restore VOLUME -c FILE
 Out of a split brain, on the node whose copy is not kept:    lunmirrorctl resolve VOLUME --keep OTHER-NODE";
 
 #[cfg(test)]
@@ -461,8 +498,11 @@ mod tests {
         for line in ["explain db --what-if fire", "resolve db", "metadata show --state-dir x -c y.yaml"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
-        assert!(parse("metadata show db --regions --state-dir x").is_ok() && parse("resolve db --keep a").is_ok());
+        assert!(
+            parse("metadata show db --regions --writes --state-dir x").is_ok() && parse("resolve db --keep a").is_ok()
+        );
         assert!(parse("undo list db --state-dir x").is_ok() && parse("undo drop db 2026 -c y").is_ok());
+        assert!(parse("snapshot list db").is_ok() && parse("snapshot restore db -c y").is_ok());
         assert!(parse("undo export db").is_err() && parse("undo diff").is_err());
         assert!(parse("--socket /x -c y.yaml status").is_err(), "one place only");
     }

@@ -6,6 +6,7 @@ mod metadata;
 mod resolve;
 mod secret;
 mod show;
+mod snapshot;
 mod table;
 #[cfg(test)]
 #[path = "../api/testing.rs"]
@@ -29,9 +30,11 @@ use lunmirror::api::{
 use lunmirror::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use target_core::mirror::dump;
+use target_core::mirror::dump::{self, Listed};
 
-use arguments::{Action, Arguments, Kept, MetadataAction, Named, Order, Place, SecretAction, UndoAction};
+use arguments::{
+    Action, Arguments, Kept, MetadataAction, Named, Order, Place, SecretAction, SnapshotAction, UndoAction,
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -80,8 +83,10 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Ended> {
         Action::Secret(SecretAction::New { file }) => return new_secret(file, json).map(|()| ExitCode::SUCCESS),
         Action::Bench(asked) => return bench::bench(asked, json),
         Action::Undo(action) => return undo(action, &arguments.place, json).await,
-        Action::Metadata(MetadataAction::Show { group, state_dir, regions }) => {
-            return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), *regions, json);
+        Action::Snapshot(action) => return snapshot(action, &arguments.place, json).await,
+        Action::Metadata(MetadataAction::Show { group, state_dir, regions, writes }) => {
+            let listed = Listed { regions: *regions, writes: *writes };
+            return show_metadata(&place_of_state(state_dir, &arguments.place)?, group.as_deref(), listed, json);
         }
     }
     .map(|()| ExitCode::SUCCESS)
@@ -169,10 +174,10 @@ fn new_secret(file: &Path, json: bool) -> Result<(), Ended> {
 }
 
 /// What is damaged is told after what could be read.
-fn show_metadata(state_dir: &Path, group: Option<&str>, regions: bool, json: bool) -> Result<ExitCode, Ended> {
+fn show_metadata(state_dir: &Path, group: Option<&str>, listed: Listed, json: bool) -> Result<ExitCode, Ended> {
     let groups = match group {
-        Some(group) => dump::one(state_dir, group, regions).map(|group| vec![group]),
-        None => dump::all(state_dir, regions),
+        Some(group) => dump::one(state_dir, group, listed).map(|group| vec![group]),
+        None => dump::all(state_dir, listed),
     };
     let groups = groups.map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
     match json {
@@ -225,23 +230,34 @@ async fn undo(action: &UndoAction, place: &Place, json: bool) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+async fn snapshot(action: &SnapshotAction, place: &Place, json: bool) -> Result<ExitCode, Ended> {
+    let (SnapshotAction::List { kept } | SnapshotAction::Restore { kept } | SnapshotAction::Drop { kept }) = action;
+    let directory = undo_place(kept, place).await?.directory;
+    let found = match action {
+        SnapshotAction::List { .. } => snapshot::list(&directory)?,
+        SnapshotAction::Restore { .. } => Some(snapshot::restore(&directory)?),
+        SnapshotAction::Drop { .. } => snapshot::drop_it(&directory)?,
+    };
+    if json {
+        say_json(&found);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&match (action, &found) {
+        (SnapshotAction::Restore { .. }, Some(found)) => snapshot::restored(found, &kept.named.name),
+        (SnapshotAction::Drop { .. }, Some(found)) => snapshot::dropped(found),
+        (_, found) => snapshot::show(found.as_ref()),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
 /// As the running target says, unless a state_dir is named.
 async fn undo_place(kept: &Kept, place: &Place) -> Result<undo::Place, Ended> {
     let name = kept.named.name.clone();
     if kept.state_dir.is_some() || place.config.is_some() {
         let state_dir = place_of_state(&kept.state_dir, place)?;
-        let of_name = |group: &dump::GroupDump| {
-            let kept = group.record.as_ref().and_then(|kept| kept.copies.as_deref()).unwrap_or_default();
-            group.group == name || kept.iter().any(|copy| *copy.name == *name)
-        };
-        let groups =
-            dump::all(&state_dir, false).map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
-        let found = groups.iter().find(|group| group.group == name).or(groups.iter().find(|group| of_name(group)));
-        let Some(group) = found else {
-            let error = format!("{} has no volume nor group {name}", state_dir.display());
-            return Err((Failure::new(error, "name another, or another state_dir"), EXIT_FAILED));
-        };
-        return Ok(undo::Place { directory: group.path.clone(), name });
+        let directory = dump::directory_of(&state_dir, &name);
+        let directory = directory.map_err(|fault| (Failure::new(fault.error, fault.remedy), EXIT_FAILED))?;
+        return Ok(undo::Place { directory, name });
     }
     let client = Client::new(socket(place)?);
     let group: GroupReport = client.get(&format!("/v1/groups/{}", segment(&name))).await.map_err(ended)?;

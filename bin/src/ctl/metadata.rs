@@ -1,10 +1,12 @@
-//! Records and maps as people read them.
+//! Records, maps and journals as people read them.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use lunmirror::api::shown::{bytes, word};
-use target_core::mirror::dump::{DamagedPlace, GroupDump, MapDump, Run, VolumeDump};
+use target_core::mirror::dump::{
+    DamagedPlace, FrameDump, FrameState, GroupDump, JournalDump, MapDump, Run, SegmentDump, SegmentEnd, VolumeDump,
+};
 
 use super::table::Table;
 
@@ -30,6 +32,13 @@ fn group(dump: &GroupDump) -> String {
             text.push_str("\n  the map can't be read\n");
         }
         None => text.push_str("\n  there is no map\n"),
+    }
+    match &dump.journal {
+        Some(journal) => text.push_str(&self::journal(journal)),
+        None if dump.faults.iter().any(|fault| fault.error.contains("/journal")) => {
+            text.push_str("\n  the journal can't be read\n");
+        }
+        None => text.push_str("\n  the journal is empty\n"),
     }
     text
 }
@@ -141,12 +150,95 @@ fn runs(runs: &[Run]) -> Table {
     table
 }
 
+fn journal(journal: &JournalDump) -> String {
+    let left = match &journal.left {
+        Some(left) => format!("of epoch {}, writes {} to {} would be sent in order", left.epoch, left.first, left.last),
+        None => "nothing of it would be sent in order".to_owned(),
+    };
+    let mut text = format!("\n  journal: {}; {left}\n", bytes(journal.bytes));
+    let mut table = Table::new(["SEGMENT", "BYTES", "FRAMES", "WRITES", "ENDS"]);
+    for segment in &journal.segments {
+        let end = match segment.end {
+            SegmentEnd::Whole => "whole".to_owned(),
+            SegmentEnd::Torn => format!("torn at byte {}", segment.ends_at),
+            SegmentEnd::Damaged => {
+                format!("damaged at byte {}; {} whole behind it", segment.ends_at, segment.frames_behind)
+            }
+        };
+        table.row([
+            segment.number.to_string(),
+            segment.bytes.to_string(),
+            segment.frames.to_string(),
+            segment.writes.map_or_else(|| "-".to_owned(), |(least, greatest)| format!("{least} to {greatest}")),
+            end,
+        ]);
+    }
+    text.push_str(&table.indented());
+    let damaged = journal.segments.iter().flat_map(|segment| segment.damaged.iter().map(move |frame| (segment, frame)));
+    for (segment, frame) in damaged.clone().take(DAMAGED_SHOWN) {
+        let _ = writeln!(text, "  {}", damaged_frame(segment, frame));
+    }
+    if let more @ 1.. = damaged.skip(DAMAGED_SHOWN).count() {
+        let _ = writeln!(text, "  and {more} more, see --json");
+    }
+    for segment in &journal.segments {
+        let Some(listed) = segment.listed.as_ref().filter(|listed| !listed.is_empty()) else { continue };
+        let _ = writeln!(text, "\n  segment {}", segment.number);
+        text.push_str(&frames(listed).indented());
+    }
+    text
+}
+
+fn damaged_frame(segment: &SegmentDump, frame: &FrameDump) -> String {
+    let what = match &frame.write {
+        Some(write) => format!("write {} of epoch {}", write.number, write.epoch),
+        None => "a frame".to_owned(),
+    };
+    let cause = frame.cause.as_deref().unwrap_or("its checksum is wrong");
+    format!("{what} in segment {}, byte {}, {} bytes: {cause}", segment.number, frame.at, frame.bytes)
+}
+
+fn frames(listed: &[FrameDump]) -> Table {
+    let heads =
+        ["BYTE", "BYTES", "CRC", "EPOCH", "WRITE", "AFTER", "BESIDES", "OP", "VOLUME", "BLOCK", "BLOCKS", "PAYLOAD"];
+    let mut table = Table::new(heads);
+    let dash = || "-".to_owned();
+    let number = |number: Option<u64>| number.map_or_else(dash, |number| number.to_string());
+    for frame in listed {
+        let verdict = match frame.state {
+            FrameState::Whole => "right".to_owned(),
+            state => word(state),
+        };
+        let write = frame.write.as_ref();
+        let besides = write.map(|write| &write.besides).filter(|besides| !besides.is_empty());
+        let volume = write.and_then(|write| {
+            let named = write.volume_name.as_ref().map(ToString::to_string);
+            named.or_else(|| write.volume.map(|volume| format!("number {volume}")))
+        });
+        table.row([
+            frame.at.to_string(),
+            frame.bytes.to_string(),
+            verdict,
+            number(write.map(|write| write.epoch)),
+            number(write.map(|write| write.number)),
+            number(write.map(|write| write.after)),
+            besides.map_or_else(dash, |besides| besides.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            write.map_or_else(dash, |write| word(write.op)),
+            volume.unwrap_or_else(dash),
+            number(write.and_then(|write| write.lba)),
+            number(write.and_then(|write| write.blocks)),
+            number(write.map(|write| write.payload_bytes)),
+        ]);
+    }
+    table
+}
+
 /// Lines: a screen has room for them.
 const DAMAGED_SHOWN: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use target_core::mirror::dump::{Damage, Fault, PageKind};
+    use target_core::mirror::dump::{Damage, Fault, LeftDump, PageKind, WriteDump, WrittenOp};
 
     use super::*;
 
@@ -192,8 +284,45 @@ mod tests {
                 damaged: vec![place, lost],
                 volumes: vec![volume],
             }),
+            journal: Some(journal()),
             faults: Vec::new(),
         }
+    }
+
+    fn journal() -> JournalDump {
+        let write = WriteDump {
+            epoch: 3,
+            number: 41,
+            after: 38,
+            besides: vec![39, 40],
+            op: WrittenOp::Write,
+            volume: Some(0),
+            volume_name: Some("db".into()),
+            lba: Some(8),
+            blocks: Some(16),
+            payload_bytes: 8192,
+        };
+        let state = FrameState::PayloadDamaged;
+        let frame = FrameDump { at: 8304, bytes: 8304, state, cause: Some("why".into()), write: Some(write) };
+        let header = FrameDump { at: 40_000, bytes: 9, state: FrameState::HeaderDamaged, write: None, ..frame.clone() };
+        let before = FrameDump { at: 0, state: FrameState::Whole, cause: None, ..frame.clone() };
+        let segment = SegmentDump {
+            number: 1,
+            bytes: 40_009,
+            end: SegmentEnd::Damaged,
+            ends_at: 8304,
+            frames: 1,
+            writes: Some((40, 40)),
+            frames_behind: 3,
+            damaged: vec![frame.clone(), header],
+            listed: Some(vec![before, frame]),
+        };
+        let torn =
+            SegmentDump { number: 2, end: SegmentEnd::Torn, ends_at: 77, damaged: vec![], listed: None, ..segment };
+        let empty =
+            SegmentDump { number: 0, bytes: 0, end: SegmentEnd::Whole, frames: 0, writes: None, ..torn.clone() };
+        let left = Some(LeftDump { epoch: 3, first: 40, last: 40 });
+        JournalDump { bytes: 80_018, left, segments: vec![empty, segment, torn] }
     }
 
     #[test]
@@ -229,6 +358,19 @@ dbs: /s/mirror/dbs
   FROM BYTE   BYTES
   264241152   8388608  8 MiB
   8585740288  4194304  4 MiB
+
+  journal: 78.1 KiB; of epoch 3, writes 40 to 40 would be sent in order
+  SEGMENT  BYTES  FRAMES  WRITES    ENDS
+  0        0      0       -         whole
+  1        40009  1       40 to 40  damaged at byte 8304; 3 whole behind it
+  2        40009  1       40 to 40  torn at byte 77
+  write 41 of epoch 3 in segment 1, byte 8304, 8304 bytes: why
+  a frame in segment 1, byte 40000, 9 bytes: why
+
+  segment 1
+  BYTE  BYTES  CRC              EPOCH  WRITE  AFTER  BESIDES  OP     VOLUME  BLOCK  BLOCKS  PAYLOAD
+  0     8304   right            3      41     38     39 40    write  db      8      16      8192
+  8304  8304   payload-damaged  3      41     38     39 40    write  db      8      16      8192
 ",
             generation("9"),
             generation("7"),
@@ -241,12 +383,13 @@ dbs: /s/mirror/dbs
 
     #[test]
     fn what_is_not_there_is_said() {
-        let nothing = GroupDump { record: None, map: None, ..found() };
-        let expected = "dbs: /s/mirror/dbs\n  there is no record\n\n  there is no map\n";
+        let nothing = GroupDump { record: None, map: None, journal: None, ..found() };
+        let expected = "dbs: /s/mirror/dbs\n  there is no record\n\n  there is no map\n\n  the journal is empty\n";
         assert_eq!(show(Path::new("/s"), std::slice::from_ref(&nothing)), expected);
         let fault = |error: &str| Fault { error: error.into(), remedy: "x".into() };
-        let faults = vec![fault("/s/mirror/dbs/record.json: damaged"), fault("/s/mirror/dbs/map: its head is damaged")];
-        let expected = "dbs: /s/mirror/dbs\n  the record can't be read\n\n  the map can't be read\n";
+        let faults = ["record.json: damaged", "map: its head is damaged", "journal/7: denied"];
+        let faults = faults.map(|what| fault(&format!("/s/mirror/dbs/{what}"))).to_vec();
+        let expected = "dbs: /s/mirror/dbs\n  the record can't be read\n\n  the map can't be read\n\n  the journal can't be read\n";
         assert_eq!(show(Path::new("/s"), &[GroupDump { faults, ..nothing }]), expected);
         assert_eq!(show(Path::new("/s"), &[]), "/s has no group\n");
     }

@@ -196,7 +196,7 @@ pub fn kept_aside(group: &GroupReport) -> Vec<String> {
         let files: Vec<String> = snapshot.files.iter().map(|path| path.display().to_string()).collect();
         let taken = UNIX_EPOCH + Duration::from_secs(snapshot.taken);
         notes.push(format!(
-            "{name}: the copy as it was before the resync, of generation {}, is in {} since {}",
+            "{name}: the copy as it was before the resync, of generation {}, is in {} since {}: lunmirrorctl snapshot list {name}",
             snapshot.generation,
             files.join(" "),
             humantime::format_rfc3339_seconds(taken)

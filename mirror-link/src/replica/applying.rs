@@ -94,7 +94,7 @@ impl Replica {
     /// What this copy holds where the owner asks. What can't be read is not what it should be.
     pub(super) fn compared(&mut self, now: Instant, seq: u64, result: Result<Found, BlockError>) {
         let found = match result {
-            Ok(Found::Digest(digest)) => Some(digest),
+            Ok(Found::Digest(digest)) => Some(digest).filter(|_| !self.reads_doubted),
             Ok(Found::Data(_) | Found::Zeroes) => None,
             Err(error) => {
                 self.outputs.push_back(Output::Event(super::io::Event::LocalFailed { error }));
@@ -119,6 +119,7 @@ impl Replica {
         self.enter_generation(generation);
         self.counting = None;
         if self.disk != DiskState::Failed {
+            self.reads_doubted = false;
             self.meeting.owner_has_us_as_whole(generation);
             self.set_disk(DiskState::UpToDate);
             self.hear(now);

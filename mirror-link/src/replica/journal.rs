@@ -44,14 +44,7 @@ impl JournalLeft {
         found: BTreeMap<WriteSeq, Journalled>,
         writes_max: usize,
     ) -> Option<JournalLeft> {
-        let (mut longest, mut run): ((u64, u64), (u64, u64)) = ((0, 0), (0, 0));
-        for seq in found.keys().map(|seq| seq.0) {
-            run = if run.1 == seq && run.1 > run.0 { (run.0, seq + 1) } else { (seq, seq + 1) };
-            if run.1 - run.0 > longest.1 - longest.0 {
-                longest = run;
-            }
-        }
-        let (start, end) = longest;
+        let (start, end) = longest_run(found.keys().map(|seq| seq.0));
         let run = found.into_iter().filter(|(seq, _)| (start..end).contains(&seq.0));
         let writes: Vec<Journalled> = run.map(|(_, write)| write).take(writes_max).collect();
         (!writes.is_empty()).then_some(JournalLeft { epoch, first: WriteSeq(start), writes })
@@ -207,6 +200,18 @@ impl Owner {
             self.detached = true;
         }
     }
+}
+
+/// Of numbers that grow: the first of the longest unbroken run, and the one behind its last.
+pub fn longest_run(numbers: impl Iterator<Item = u64>) -> (u64, u64) {
+    let (mut longest, mut run): ((u64, u64), (u64, u64)) = ((0, 0), (0, 0));
+    for number in numbers {
+        run = if run.1 == number && run.1 > run.0 { (run.0, number + 1) } else { (number, number + 1) };
+        if run.1 - run.0 > longest.1 - longest.0 {
+            longest = run;
+        }
+    }
+    longest
 }
 
 /// A queue's memory holds so many writes whose payloads are in the journal.

@@ -117,8 +117,11 @@ pub struct Replica {
     /// As replica: what the owner last told of itself, and when.
     pub(super) position: Option<(Position, Instant)>,
     pub(super) position_due: Option<Instant>,
-    /// The operator wants the next resync to compare before it copies; until that one is done.
-    pub(super) compares: bool,
+    /// Whether the operator wants the next resync to compare before it copies; until that one is done. `None`: as configured.
+    pub(super) compares: Option<bool>,
+    /// Writes to this copy's device were lost: what it reads may be in its cache alone, and is not on the medium for being
+    /// alike. Until all of it has been written again.
+    pub(super) reads_doubted: bool,
     /// Verifies of the process, when the last that came to its end did so, and the last one of the former reign.
     pub(super) verifies: u64,
     pub(super) verify_finished: Option<Instant>,
@@ -238,7 +241,8 @@ impl Replica {
             flushes: Vec::new(),
             position: None,
             position_due: None,
-            compares: false,
+            compares: None,
+            reads_doubted: !believed,
             verifies: 0,
             verify_finished: None,
             verified: None,
@@ -540,7 +544,7 @@ impl Replica {
         self.dirty_since = Some(self.generation);
         self.meeting.peer_is_up_to_date(self.generation);
         if let Some(resync) = owner.resync.take() {
-            self.compares = false;
+            self.compares = None;
             let took = now.saturating_duration_since(resync.began);
             self.outputs.push_back(Output::Event(Event::ResyncDone { took }));
         }

@@ -371,7 +371,8 @@ impl Replica {
             return self.with_owner(now, |owner, cx| owner.give_peer_up(cx));
         }
         let everything = missing != Missing::Counted;
-        let missing = if everything && self.compares { Missing::Compared } else { missing };
+        let compares = self.compares_first(theirs.generation);
+        let missing = if everything && compares { Missing::Compared } else { missing };
         let is_streaming = self.owner.as_ref().is_some_and(|owner| owner.stream.is_some());
         if is_streaming && !everything {
             return;
@@ -402,7 +403,7 @@ impl Replica {
         };
         self.meeting.now_counting(counting);
         self.with_owner(now, |owner, cx| owner.begin(cx, theirs.received, counting, same_instance, missing));
-        if self.compares {
+        if compares {
             self.with_owner(now, |owner, _| owner.compare_first(true));
         }
     }

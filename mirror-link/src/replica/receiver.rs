@@ -483,7 +483,7 @@ impl Receiver {
 
 impl Op {
     /// Volume and blocks that it changes, or may stand for a change of.
-    pub(super) fn place(&self) -> Option<(VolumeIndex, Range)> {
+    pub(crate) fn place(&self) -> Option<(VolumeIndex, Range)> {
         self.lies_on().filter(|_| !self.is_verify())
     }
 
@@ -502,7 +502,7 @@ impl Op {
         }
     }
 
-    pub(super) fn payload_bytes(&self) -> u64 {
+    pub(crate) fn payload_bytes(&self) -> u64 {
         match self {
             Op::Write { data, .. } => data.len(),
             Op::Mark { data, .. } => data.len() as u64,

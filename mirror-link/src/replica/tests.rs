@@ -45,6 +45,7 @@ impl Alone {
             },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
             scrub: None,
+            initial_sync: Default::default(),
             aside: AsideBounds { undo_max: 0, undo_keep: Duration::ZERO, snapshot: false },
             lease: Duration::from_secs(2),
             queue: QueueBounds { memory: 1 << 20, spill: 0, window_bytes: 1 << 20, window_writes: 256 },

@@ -330,6 +330,7 @@ impl Replica {
         // A counting of nobody's. `None` would be taken for what was said before a Begin that is under way, or that came.
         (self.counting, self.stayed) = (Some(self.draw()), false);
         self.receive_anew();
+        self.reads_doubted = true;
         self.outputs.push_back(Output::BeginAnew);
         self.set_disk(DiskState::Inconsistent);
         self.store(Then::Answer(id));

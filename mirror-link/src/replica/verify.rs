@@ -18,9 +18,9 @@ use super::owner::{Context, Owner, Purpose, range};
 use super::ring::ENTRY_COST;
 use super::status::{DifferingRange, VerifyState, VerifyStatus};
 use crate::block::BlockError;
-use crate::config::VolumeSpec;
+use crate::config::{InitialSync, VolumeSpec};
 use crate::extent::{BlockCount, Extent, Lba};
-use crate::ids::{VolumeIndex, WriteSeq};
+use crate::ids::{Generation, VolumeIndex, WriteSeq};
 use crate::wire::message::{DiskState, Op};
 
 /// One walk: under way, or over.
@@ -470,11 +470,18 @@ impl Replica {
         };
     }
 
+    /// What the peer's copy of that generation is to be sent, it is to be asked for first. By configuration that is only so
+    /// while it never was one of ours, nor this one its: a copy that has taken another's place gets every block.
+    pub(super) fn compares_first(&self, theirs: Generation) -> bool {
+        let is_first = theirs == Generation::NONE && self.dirty_since.is_none();
+        self.compares.unwrap_or(is_first && self.config.initial_sync == InitialSync::Compare)
+    }
+
     pub(super) fn compare_first_by_command(&mut self, compare: bool) -> Result<String, Refusal> {
         let Some(owner) = &mut self.owner else {
             return Err(Refusal::Other("the resync is the Primary's: tell it there".into()));
         };
-        self.compares = compare;
+        self.compares = Some(compare);
         let is_under_way = owner.resync.is_some();
         owner.compare_first(compare && is_under_way);
         let how =

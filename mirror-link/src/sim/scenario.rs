@@ -309,6 +309,7 @@ impl Scenario {
             queue: self.queue,
             map: self.map,
             scrub: None,
+            initial_sync: Default::default(),
             aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
             lease: Duration::from_micros(self.detection),
         }

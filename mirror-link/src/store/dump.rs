@@ -2,12 +2,16 @@
 //!
 //! Beside a daemon at work what is read of a map is of more than one moment: its pages are written one by one.
 
+mod journal;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use journal::{FrameDump, FrameState, JournalDump, LeftDump, SegmentDump, SegmentEnd, WriteDump, WrittenOp};
 
 use super::map::{self, Checked, Head, Kind, PAGE, WORDS, WORDS_AT};
 use super::place::{MIRROR, file_name, group_of};
@@ -24,7 +28,17 @@ pub struct GroupDump {
     /// An owner's, whose data was not there.
     pub former: Option<Kept>,
     pub map: Option<MapDump>,
+    pub journal: Option<JournalDump>,
     pub faults: Vec<Fault>,
+}
+
+/// What is listed one by one; it can be long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Where hot regions and dirty pieces are.
+    pub regions: bool,
+    /// Each frame of the journal.
+    pub writes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,17 +122,17 @@ pub struct Run {
     pub bytes: u64,
 }
 
-/// Every group of it, by name. `runs`: also where hot regions and dirty pieces are.
-pub fn all(state_dir: &Path, runs: bool) -> Result<Vec<GroupDump>, Fault> {
+/// Every group of it, by name.
+pub fn all(state_dir: &Path, listed: Listed) -> Result<Vec<GroupDump>, Fault> {
     let directories = directories(state_dir)?;
-    Ok(directories.into_iter().map(|(name, path)| dump(name, path, runs)).collect())
+    Ok(directories.into_iter().map(|(name, path)| dump(name, path, listed)).collect())
 }
 
-pub fn one(state_dir: &Path, group: &str, runs: bool) -> Result<GroupDump, Fault> {
+pub fn one(state_dir: &Path, group: &str, listed: Listed) -> Result<GroupDump, Fault> {
     let mirror = state_dir.join(MIRROR);
     let path = mirror.join(file_name(group));
     if path.is_dir() {
-        return Ok(dump(group.to_owned(), path, runs));
+        return Ok(dump(group.to_owned(), path, listed));
     }
     let names: Vec<String> = directories(state_dir)?.into_iter().map(|(name, _)| name).collect();
     let remedy = match names.is_empty() {
@@ -126,6 +140,20 @@ pub fn one(state_dir: &Path, group: &str, runs: bool) -> Result<GroupDump, Fault
         false => format!("name one of its groups: {}", names.join(", ")),
     };
     Err(Fault { error: format!("{} has no group {group}", mirror.display()), remedy })
+}
+
+/// The directory of the group of that name, or else of the one that has a volume of that name.
+pub fn directory_of(state_dir: &Path, name: &str) -> Result<PathBuf, Fault> {
+    let groups = directories(state_dir)?;
+    let has_it = |path: &Path| {
+        let copies = record::load(&path.join(RECORD)).ok().flatten().and_then(|kept| kept.copies);
+        copies.is_some_and(|copies| copies.iter().any(|copy| *copy.name == *name))
+    };
+    let found = groups.iter().find(|(group, _)| group == name).or(groups.iter().find(|(_, path)| has_it(path)));
+    found.map(|(_, path)| path.clone()).ok_or_else(|| Fault {
+        error: format!("{} has no volume nor group {name}", state_dir.display()),
+        remedy: "name another, or another state_dir".into(),
+    })
 }
 
 fn directories(state_dir: &Path) -> Result<Vec<(String, PathBuf)>, Fault> {
@@ -155,12 +183,12 @@ fn directories(state_dir: &Path) -> Result<Vec<(String, PathBuf)>, Fault> {
     })
 }
 
-fn dump(group: String, path: PathBuf, runs: bool) -> GroupDump {
+fn dump(group: String, path: PathBuf, listed: Listed) -> GroupDump {
     let mut faults = Vec::new();
     let record = record::load(&path.join(RECORD)).unwrap_or_else(|error| note(&mut faults, fault(error)));
     let former = record::load(&path.join(FORMER)).unwrap_or_else(|error| note(&mut faults, fault(error)));
     let file = path.join(map::MAP);
-    let mut found = read_map(&file, runs).unwrap_or_else(|fault| note(&mut faults, fault));
+    let mut found = read_map(&file, listed.regions).unwrap_or_else(|fault| note(&mut faults, fault));
     if let Some(map) = &mut found {
         let copies = record.as_ref().and_then(|kept| kept.copies.as_deref());
         if let Some(copies) = copies.filter(|copies| copies.len() == map.volumes.len()) {
@@ -173,7 +201,8 @@ fn dump(group: String, path: PathBuf, runs: bool) -> GroupDump {
             faults.push(Fault { error, remedy: remedy.into() });
         }
     }
-    GroupDump { group, path, record, former, map: found, faults }
+    let journal = journal::read(&path, record.as_ref(), listed.writes, &mut faults);
+    GroupDump { group, path, record, former, map: found, journal, faults }
 }
 
 fn note<T>(faults: &mut Vec<Fault>, fault: Fault) -> Option<T> {
@@ -420,6 +449,8 @@ mod tests {
     use crate::store::{MapFile, Place, RecordStore};
     use crate::wire::message::{DiskState, Role};
 
+    const REGIONS: Listed = Listed { regions: true, writes: false };
+
     fn config(name: &str) -> GroupConfig {
         let volume = |name: &str, capacity| VolumeSpec {
             name: name.into(),
@@ -443,6 +474,7 @@ mod tests {
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
             scrub: None,
+            initial_sync: Default::default(),
             aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
             lease: Duration::from_secs(2),
         }
@@ -489,12 +521,12 @@ mod tests {
             hot: vec![(region(0, 63), true), (region(0, 64), true), (region(0, 2047), true)],
         };
         map.change([&change]).unwrap();
-        let found = one(state_dir.path(), "a/b", true).unwrap();
+        let found = one(state_dir.path(), "a/b", REGIONS).unwrap();
         assert_eq!(
             (&found.record.as_ref().unwrap().record, &found.former, &found.faults[..]),
             (&record(), &None, &[][..])
         );
-        assert_eq!(all(state_dir.path(), true).unwrap(), std::slice::from_ref(&found));
+        assert_eq!(all(state_dir.path(), REGIONS).unwrap(), std::slice::from_ref(&found));
         let map = found.map.unwrap();
         assert_eq!((map.piece_bytes, map.pages, map.lost_pages, map.damaged.len()), (64 << 10, 1 + 5 + 1 + 1, 0, 0));
         let piece = 64 << 10;
@@ -508,7 +540,7 @@ mod tests {
             [Run { at: 4 * region - piece, bytes: 2 * piece }, Run { at: 4 * region + 2 * piece, bytes: piece }];
         assert_eq!(data.dirty.as_deref(), Some(&dirty[..]));
         assert_eq!((log.dirty_bytes, log.dirty.as_deref()), (999 * 512, Some(&[Run { at: 0, bytes: 999 * 512 }][..])));
-        let shorter = one(state_dir.path(), "a/b", false).unwrap().map.unwrap();
+        let shorter = one(state_dir.path(), "a/b", Listed::default()).unwrap().map.unwrap();
         assert!(shorter.volumes[0].hot.is_none() && shorter.volumes[0].hot_regions == 3);
     }
 
@@ -527,7 +559,7 @@ mod tests {
         damage("map", PAGE + 60..PAGE + 70);
         // The second dirty page: once, to its second place.
         damage("map", 6 * PAGE..6 * PAGE + 1);
-        let found = one(state_dir.path(), "db", false).unwrap();
+        let found = one(state_dir.path(), "db", Listed::default()).unwrap();
         let map = found.map.unwrap();
         let places: Vec<_> = map.damaged.iter().map(|it| (it.kind, it.page, it.place, it.cause, it.is_lost)).collect();
         let expected = [
@@ -544,7 +576,7 @@ mod tests {
 
         damage("record.json", 60..61);
         damage("map", 0..1);
-        let found = one(state_dir.path(), "db", false).unwrap();
+        let found = one(state_dir.path(), "db", Listed::default()).unwrap();
         assert_eq!((&found.record, &found.map), (&None, &None));
         let [record, map] = &found.faults[..] else { panic!("{:?}", found.faults) };
         assert!(record.error.contains("mirror/db/record.json: damaged: its checksum is"), "{record:?}");
@@ -558,25 +590,25 @@ mod tests {
         at_work(state_dir.path(), "db");
         let path = state_dir.path().join("mirror/db/map");
         File::options().write(true).open(&path).unwrap().set_len(3 * PAGE as u64).unwrap();
-        let map = one(state_dir.path(), "db", false).unwrap().map.unwrap();
+        let map = one(state_dir.path(), "db", Listed::default()).unwrap().map.unwrap();
         assert_eq!((map.lost_pages, map.damaged[0].cause, map.damaged.len()), (7, Damage::CutOff, 14));
         assert_eq!(map.volumes[0].dirty_bytes, 1 << 33);
         fs::write(&path, [0; 100]).unwrap();
-        let found = one(state_dir.path(), "db", false).unwrap();
+        let found = one(state_dir.path(), "db", Listed::default()).unwrap();
         assert!(found.faults[0].error.contains("shorter than a page"), "{:?}", found.faults);
     }
 
     #[test]
     fn where_there_is_nothing() {
         let state_dir = tempfile::tempdir().unwrap();
-        assert_eq!(all(state_dir.path(), false).unwrap(), []);
+        assert_eq!(all(state_dir.path(), Listed::default()).unwrap(), []);
         at_work(state_dir.path(), "db");
-        let fault = one(state_dir.path(), "bd", false).unwrap_err();
+        let fault = one(state_dir.path(), "bd", Listed::default()).unwrap_err();
         assert!(fault.error.ends_with("/mirror has no group bd") && fault.remedy.ends_with(": db"), "{fault:?}");
-        let fault = all(&state_dir.path().join("nowhere"), false).unwrap_err();
+        let fault = all(&state_dir.path().join("nowhere"), Listed::default()).unwrap_err();
         assert!(fault.error.contains("nowhere/mirror: No such file"), "{fault:?}");
         fs::create_dir(state_dir.path().join("mirror/empty")).unwrap();
-        let empty = one(state_dir.path(), "empty", false).unwrap();
+        let empty = one(state_dir.path(), "empty", Listed::default()).unwrap();
         assert_eq!((empty.record, empty.map, empty.faults.len()), (None, None, 0));
     }
 }

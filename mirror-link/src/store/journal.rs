@@ -82,7 +82,7 @@ pub enum JournalError {
 impl Journal {
     /// Empty; what a former process left behind is removed. `bytes_max` 0: nothing is ever taken.
     pub fn new(place: &Arc<Place>, bytes_max: u64) -> Result<Journal, StoreError> {
-        let directory = place.path().join("journal");
+        let directory = place.path().join(JOURNAL);
         match fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::Io { path: directory, source });
@@ -114,7 +114,7 @@ impl Journal {
         epoch: OwnerEpoch,
         writes_max: usize,
     ) -> Result<(Journal, Option<JournalLeft>), StoreError> {
-        let directory = place.path().join("journal");
+        let directory = place.path().join(JOURNAL);
         let io = |source| StoreError::Io { path: directory.clone(), source };
         if bytes_max == 0 {
             return Ok((Journal::new(place, bytes_max)?, None));
@@ -269,7 +269,7 @@ fn scan(file: &File, mut found: impl FnMut(OpFrame, u64, u64)) -> io::Result<u64
     Ok(file.metadata()?.len())
 }
 
-fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
+pub(super) fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -282,7 +282,7 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn segment_path(directory: &Path, number: u64) -> PathBuf {
+pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(number.to_string())
 }
 
@@ -308,6 +308,8 @@ fn write_all(file: &File, mut at: u64, data: &mut Outgoing) -> io::Result<()> {
     Ok(())
 }
 
+/// A directory beside the record.
+pub(super) const JOURNAL: &str = "journal";
 /// A segment is this part of the whole, so that little of the disk is held by what is no more of use.
 const SEGMENTS: u64 = 16;
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;

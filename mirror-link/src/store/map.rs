@@ -457,6 +457,7 @@ mod tests {
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
             scrub: None,
+            initial_sync: Default::default(),
             aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
             lease: Duration::from_secs(2),
         }

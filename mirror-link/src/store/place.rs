@@ -27,6 +27,12 @@ impl Place {
         for directory in [&path, &mirror, state_dir] {
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
         }
+        Place::lock(path)
+    }
+
+    /// One that is there.
+    pub fn lock(path: PathBuf) -> Result<Arc<Place>, StoreError> {
+        let io = |source: std::io::Error| StoreError::Io { path: path.clone(), source };
         let locked = File::open(&path).map_err(io)?;
         let deadline = Instant::now() + PATIENCE;
         loop {

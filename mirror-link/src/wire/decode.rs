@@ -123,3 +123,24 @@ fn take_body(header: &Header, body: &[u8]) -> Result<Frame, WireError> {
     }
     body::parse(header, body)
 }
+
+/// How long the frame is that begins so, by its header. `None`: there is less than a header.
+pub fn frame_length(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some(header) = bytes.first_chunk() else { return Ok(None) };
+    Header::decode(header).map(|header| Some(HEADER_LENGTH + header.rest_length()))
+}
+
+/// Of a whole frame that nobody goes on reading behind: what it says (where its payload alone is damaged: without that), and what
+/// is wrong with it.
+pub fn inspect(bytes: &[u8]) -> (Option<Frame>, Option<WireError>) {
+    let error = match FrameDecoder::new(Compression::None).next(&mut BytesMut::from(bytes)) {
+        Ok(frame) => return (frame, None),
+        Err(error) => error,
+    };
+    let said = || {
+        let header = Header::decode(bytes.first_chunk()?).ok()?;
+        let body = bytes.get(HEADER_LENGTH..)?.get(..header.body_length as usize)?;
+        take_body(&header, body).ok()
+    };
+    (said(), Some(error))
+}

@@ -28,7 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use decode::FrameDecoder;
+pub use decode::{FrameDecoder, frame_length, inspect};
 pub use encode::{FrameEncoder, PayloadCrc};
 pub use error::{Fault, Part, WireError};
 pub use kind::Kind;

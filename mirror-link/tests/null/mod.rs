@@ -38,6 +38,7 @@ pub async fn start(role: Role, mode: Mode, queue: QueueBounds, state_dir: &Path)
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         scrub: None,
+        initial_sync: Default::default(),
         aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
         lease: Duration::from_secs(2),
         queue,

@@ -239,6 +239,24 @@ impl BlockDevice for FileDevice {
     }
 }
 
+/// The label of a file that no device has open. `None`: it has none, or its file system keeps none.
+pub fn label_of(path: &Path) -> io::Result<Option<String>> {
+    let mut label = [0; LABEL_BYTES_MAX];
+    let file = File::open(path)?;
+    match fgetxattr(&file, LABEL, &mut label) {
+        Ok(length) => Ok(Some(String::from_utf8_lossy(&label[..length]).into_owned())),
+        Err(Errno::OPNOTSUPP | Errno::NODATA) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Durable when this returns.
+pub fn label(path: &Path, label: &str) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    fsetxattr(&file, LABEL, label.as_bytes(), XattrFlags::empty())?;
+    file.sync_all()
+}
+
 /// The file, its path without links, and whether it is new.
 fn open_or_create(path: &Path, spec: &StoreSpec) -> Result<(File, PathBuf, bool), OpenError> {
     let mut options = OpenOptions::new();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
-    AsideBounds, Compression, Encryption, Heartbeat, MapBounds, Mode, OnJournalFull, OnLinkLoss, PairSecret,
-    PeerConfig, Policy, QueueBounds, Scrub,
+    AsideBounds, Compression, Encryption, Heartbeat, InitialSync, MapBounds, Mode, OnJournalFull, OnLinkLoss,
+    PairSecret, PeerConfig, Policy, QueueBounds, Scrub,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -134,6 +134,7 @@ pub struct VolumeMirror {
     pub map: MapBounds,
     /// `None`: the copies are compared when an operator wants it.
     pub scrub: Option<Scrub>,
+    pub initial_sync: InitialSync,
     pub aside: AsideBounds,
 }
 
@@ -333,6 +334,7 @@ impl VolumeMirror {
             queue: DEFAULT_QUEUE,
             map: DEFAULT_MAP,
             scrub: None,
+            initial_sync: InitialSync::Full,
             aside: DEFAULT_ASIDE,
         }
     }

@@ -126,6 +126,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("queue", first.queue == other.queue),
         ("map", first.map == other.map),
         ("scrub", first.scrub == other.scrub),
+        ("initial_sync", first.initial_sync == other.initial_sync),
         ("undo", (ours_aside.undo_max, ours_aside.undo_keep) == (theirs_aside.undo_max, theirs_aside.undo_keep)),
         ("snapshot", ours_aside.snapshot == theirs_aside.snapshot),
     ]

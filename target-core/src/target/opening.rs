@@ -110,6 +110,7 @@ impl Groups {
             queue: group.mirror.queue,
             map: group.mirror.map,
             scrub: group.mirror.scrub,
+            initial_sync: group.mirror.initial_sync,
             aside: group.mirror.aside,
             lease: config.peers[&group.mirror.peer].heartbeat.timeout,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use target_core::target::config::{Mode, OnLinkLoss, Role, Scrub, VolumeMirror};
+use target_core::target::config::{InitialSync, Mode, OnLinkLoss, Role, Scrub, VolumeMirror};
 
 use super::peers::{Pair, assert_pair_fault};
 use super::{assert_fault, assert_faults};
@@ -52,6 +52,24 @@ fn a_scrub_is_off_unless_it_is_written() {
         "{ peer: beta, role: primary, scrub: { rate: 5MiB/s } }",
         "12: volumes.db.mirror.scrub.every: is missing
     remedy: write every: 7d, or remove scrub",
+    );
+}
+
+#[test]
+fn a_first_sync_sends_all_unless_it_is_to_compare() {
+    let initial_sync = |text: &str| {
+        let with = format!("{{ peer: beta, role: primary{text} }}");
+        let config = Pair::altered(&[("{ peer: beta, role: primary }", &with)]).assert_warnings("");
+        config.volumes["db"].mirror.as_ref().expect("it is mirrored").initial_sync
+    };
+    assert_eq!(initial_sync(""), InitialSync::Full);
+    assert_eq!(initial_sync(", initial_sync: full"), InitialSync::Full);
+    assert_eq!(initial_sync(", initial_sync: compare"), InitialSync::Compare);
+    assert_pair_fault(
+        "{ peer: beta, role: primary }",
+        "{ peer: beta, role: primary, initial_sync: none }",
+        "12: volumes.db.mirror.initial_sync: there is no choice none
+    remedy: write full or compare",
     );
 }
 

@@ -16,7 +16,7 @@ use crate::replica::status::LinkState;
 use crate::wire::message::{DiskState, Role};
 
 impl Node {
-    fn fails(&self, fails: bool) {
+    pub(super) fn fails(&self, fails: bool) {
         self.device.fails.store(fails, Ordering::Relaxed);
     }
 

@@ -47,6 +47,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         scrub: None,
+        initial_sync: Default::default(),
         aside: AsideBounds { undo_max: 1 << 30, undo_keep: Duration::from_secs(604_800), snapshot: true },
         lease: Duration::from_secs(2),
         queue: QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 256 },

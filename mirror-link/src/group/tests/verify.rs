@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::device::BLOCK;
 use super::node::{Node, eventually, eventually_or};
 use super::pair::Pair;
-use crate::config::{Mode, Scrub};
+use crate::config::{GroupConfig, InitialSync, Mode, Scrub};
 use crate::replica::io::{Command, Refusal};
 use crate::replica::status::{LinkState, VerifyState, VerifyStatus};
+use crate::wire::message::DiskState;
 
 const VERIFY: Command = Command::Verify { repair: false, rate: None };
 const REPAIR: Command = Command::Verify { repair: true, rate: None };
@@ -132,4 +133,93 @@ async fn a_new_copy_that_is_compared_first_gets_what_differs() {
     eventually("established", || pair.a.status().link == LinkState::Established).await;
     let written = pair.b.device.writes.load(Ordering::Relaxed) - writes;
     assert_eq!(written, 1, "one read's worth of blocks");
+}
+
+fn compares_at_first(config: &mut GroupConfig) {
+    config.initial_sync = InitialSync::Compare;
+    // What lies in a journal is sent in order, alike or not.
+    config.queue.spill = 0;
+}
+
+/// The Primary has data all over; the other holds the same, but for a block, and its record does not know of it.
+async fn brought_by_post() -> Pair {
+    let pair = Pair::start_with(Mode::Async, compares_at_first).await;
+    pair.a.command(Command::Promote { force: false }).await.unwrap();
+    for byte in 1..=203 {
+        pair.a.write(u64::from(byte) * 20, 20, byte).await.unwrap();
+    }
+    pair.b.device.fill(&pair.a.device.content());
+    corrupt(&pair.b, 1999);
+    pair
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_sync_is_configured_to_compare_also_where_it_is_interrupted_and_the_owner_restarts() {
+    for restarts in [false, true] {
+        let mut pair = brought_by_post().await;
+        let writes = pair.b.device.writes.load(Ordering::Relaxed);
+        if restarts {
+            pair.b.device.hang(true);
+            let line = pair.connect();
+            let in_its_midst = || pair.a.status().resync.is_some_and(|resync| resync.compares);
+            eventually("it compares", || in_its_midst() && pair.b.status().disk == DiskState::Inconsistent).await;
+            line.cut().await;
+            pair.b.device.hang(false);
+            pair = Pair { a: pair.a.restart().await, b: pair.b };
+        }
+        let line = pair.connect();
+        pair.alike().await;
+        let written = pair.b.device.writes.load(Ordering::Relaxed) - writes;
+        assert_eq!(written, 1, "one read's worth of blocks; restarts: {restarts}");
+        assert_eq!(line.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_write_while_a_first_sync_compares() {
+    let pair = brought_by_post().await;
+    pair.a.device.late.store(true, Ordering::Relaxed);
+    pair.b.device.late.store(true, Ordering::Relaxed);
+    let line = pair.connect();
+    let mut byte = 0_u8;
+    while pair.a.status().link != LinkState::Established {
+        byte = byte.wrapping_add(1);
+        pair.a.write(u64::from(byte) * 15, 40, byte).await.unwrap();
+    }
+    pair.alike().await;
+    assert_eq!(line.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_takes_the_place_of_a_former_one_gets_every_block_all_the_same() {
+    let pair = brought_by_post().await;
+    let line = pair.connected().await;
+    line.cut().await;
+    let content = pair.b.device.content();
+    let Pair { a, b } = pair;
+    let device = super::device::TestDevice::new(4096, true);
+    device.fill(&content);
+    let pair = Pair { a, b: b.restart_on(device).await };
+    let _line = pair.connected().await;
+    let written = pair.b.device.writes.load(Ordering::Relaxed);
+    assert!(written >= 8, "{written} writes of at most 256 KiB are not all of 2 MiB");
+}
+
+/// What a device reads back after it lost writes may be in its cache alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_whose_device_lost_writes_is_not_believed_to_be_alike() {
+    let pair = brought_by_post().await;
+    let line = pair.connected().await;
+    pair.b.fails(true);
+    pair.a.write(0, 1, 7).await.unwrap();
+    eventually("it is told", || pair.a.status().peer_disk == Some(DiskState::Failed)).await;
+    pair.b.fails(false);
+    pair.b.device.fill(&pair.a.device.content());
+    let writes = pair.b.device.writes.load(Ordering::Relaxed);
+    pair.a.command(Command::Resync { compare: true }).await.unwrap();
+    pair.b.command(Command::Reattach).await.unwrap();
+    pair.alike().await;
+    let written = pair.b.device.writes.load(Ordering::Relaxed) - writes;
+    assert!(written >= 8, "{written} writes of at most 256 KiB are not all of 2 MiB");
+    assert_eq!(line.complaints(), Vec::<String>::new());
 }

@@ -135,6 +135,7 @@ impl Plan {
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             scrub: None,
+            initial_sync: Default::default(),
             aside: crate::config::AsideBounds {
                 undo_max: 1 << 30,
                 undo_keep: std::time::Duration::from_secs(604_800),
