@@ -67,7 +67,12 @@ class Server:
     def started(self, core, command):
         with load.on_core(core):
             self.process = lab.Process(command, self.folder / "log")
-        lab.wait_until(f"{self.name} listens", lambda: listens(self.port), 20, self.process.alive)
+        load.before_others(self.pid)
+        try:
+            lab.wait_until(f"{self.name} listens", lambda: listens(self.port), 20, self.process.alive)
+        except lab.LabError as error:
+            self.process.end()
+            raise lab.LabError(f"{error}; its log ends: {self.process.log.read_text(errors='replace')[-600:]}") from None
 
     def stop(self):
         if self.process:
@@ -104,6 +109,7 @@ class Ours(Server):
             self.daemon.start()
         self.ready_after_s = time.monotonic() - begun
         self.process = self.daemon.process
+        load.before_others(self.pid)
 
 
 class Tgt(Server):
@@ -114,13 +120,12 @@ class Tgt(Server):
     def __init__(self, folder, name, file, core, threads=None):
         lab.need({"tgtd": "tgt", "tgtadm": "tgt"})
         super().__init__(folder, name)
-        # Names a control socket; other tgtds are none of ours.
-        self.control = str(self.port)
+        # Names a control socket, at most 32767; other tgtds are none of ours.
+        self.control = str(self.port % 32000 + 1)
         self.started(core, ["tgtd", "-f", "-C", self.control, *(["-t", threads] if threads else []), "--iscsi", f"portal={HOST}:{self.port}"])
         self.admin("--op", "new", "--mode", "target", "--tid", "1", "-T", self.iqn)
         for digest in ("HeaderDigest", "DataDigest"):
             self.admin("--op", "update", "--mode", "target", "--tid", "1", "--name", digest, "--value", "None,CRC32C")
-        # What it takes from the cores is the same for all; the I/O threads are born with the LUN, of a pinned parent.
         self.admin("--op", "new", "--mode", "logicalunit", "--tid", "1", "--lun", "1", "-b", str(file))
         self.admin("--op", "bind", "--mode", "target", "--tid", "1", "-I", "ALL")
 
@@ -149,11 +154,15 @@ ISTGT = """
   FirstBurstLength 262144
   MaxBurstLength 1048576
   MaxRecvDataSegmentLength 262144
-  InitialR2T No
+  InitialR2T Yes
   ImmediateData Yes
   DataPDUInOrder Yes
   DataSequenceInOrder Yes
   ErrorRecoveryLevel 0
+[UnitControl]
+  AuthMethod None
+  Portal UC1 {host}:{control_port}
+  Netmask 127.0.0.0/8
 [PortalGroup1]
   Portal DA1 {host}:{port}
 [InitiatorGroup1]
@@ -171,7 +180,7 @@ ISTGT = """
 
 
 class Istgt(Server):
-    """Debian's, with the values of its sample configuration but InitialR2T=No, as the others have it."""
+    """Debian's, with the values of its sample configuration. (It has no InitialR2T=No.)"""
 
     def __init__(self, folder, name, file, core):
         lab.need({"istgt": "istgt"})
@@ -180,7 +189,8 @@ class Istgt(Server):
         (self.folder / "auth.conf").write_text("")
         (self.folder / "auth.conf").chmod(0o600)
         config = self.folder / "istgt.conf"
-        config.write_text(ISTGT.format(base=base, target=target, folder=self.folder, host=HOST, port=self.port, file=file))
+        config.write_text(ISTGT.format(base=base, target=target, folder=self.folder, host=HOST, port=self.port, file=file,
+                                       control_port=lab.free_port()))
         self.started(core, ["istgt", "-D", "-c", config])
 
 
@@ -202,6 +212,7 @@ class Pair:
                 self.nodes[name] = node
                 with load.on_core(core):
                     node.start()
+                load.before_others(node.process.pid)
             lab.wait_until("both copies are up to date", self.whole, WHOLE_TIMEOUT_S, self.alive)
         except BaseException:
             self.stop()
