@@ -12,7 +12,7 @@ import servers
 from figures import Cell
 
 COUNTS = [1, 10, 100, 1000]
-SESSIONS = [1, 4, 16, 64, 256, 1000]
+SESSIONS = [1, 4, 16, 64, 250, 1000]
 SIZES = ["1GiB", "64GiB", "1TiB", "16TiB", "64TiB"]
 CONNECTIONS = [1, 2, 4, 8, 16, 32]
 # Random writes into a sparse volume stay in its first part: what they fill must fit into memory.

@@ -18,6 +18,8 @@ from pair import ctl_binary
 WARM_UP_MS = 500
 # Beyond what it measures: logins of a thousand sessions, the end of what is in flight.
 PATIENCE_S = 90
+# Of one client; more sessions take more clients.
+CLIENT_SESSIONS_MAX = 250
 MIB = 1 << 20
 
 
@@ -74,8 +76,8 @@ class Load:
     def __init__(self, cores, seconds):
         self.cores, self.seconds = cores, seconds
 
-    def command(self, cell, url, pid, seed, limit_bytes):
-        words = [ctl_binary(), "bench", "--rw", cell.rw, "--depth", cell.depth, "--sessions", cell.sessions, "--block-size", cell.block,
+    def command(self, cell, sessions, url, pid, seed, limit_bytes):
+        words = [ctl_binary(), "bench", "--rw", cell.rw, "--depth", cell.depth, "--sessions", sessions, "--block-size", cell.block,
                  "--pattern", cell.pattern, "--digests", cell.digests, "--time", f"{int(self.seconds * 1000)}ms",
                  "--warm-up", f"{WARM_UP_MS}ms", "--seed", seed, "--pid", pid, "--json"]
         if cell.rw != "read":
@@ -87,9 +89,13 @@ class Load:
         return [str(word) for word in (*words, url)]
 
     def run(self, cell, urls, pid, seed=1, limit_bytes=None):
-        """One sample: one client for each URL, all at once."""
+        """One sample: one client for each URL, or several, all at once."""
+        crowds = -(-cell.sessions // CLIENT_SESSIONS_MAX)
+        if cell.sessions % crowds:
+            raise lab.LabError(f"{cell.name}: {cell.sessions} sessions are not to be shared by {crowds} clients")
+        urls, sessions = urls * crowds, cell.sessions // crowds
         with on_core(self.cores.client):
-            clients = [subprocess.Popen(self.command(cell, url, pid, seed + n, limit_bytes), stdin=subprocess.DEVNULL,
+            clients = [subprocess.Popen(self.command(cell, sessions, url, pid, seed + n, limit_bytes), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
                        for n, url in enumerate(urls)]
         for client in clients:
@@ -115,6 +121,7 @@ def summed(parts):
     # Each client saw all of the target's CPU beside its own share of the I/O.
     cpu = [part["target_cpu_us_per_io"] * part["iops"] for part in parts if part.get("target_cpu_us_per_io") is not None]
     latency = {key: max(part["latency_us"][key] for part in parts) for key in ("p50", "p99", "p999")}
+    client_cpu = [(part["client_cpu_us_per_io"] or 0) * part["iops"] for part in parts]
     rss = [part["target_rss_bytes"] for part in parts if part.get("target_rss_bytes")]
     return {
         "iops": iops,
@@ -122,7 +129,7 @@ def summed(parts):
         "errors": sum(part["errors"] + (part.get("mismatches") or 0) for part in parts),
         **latency,
         "p99_per_p50": latency["p99"] / latency["p50"] if latency["p50"] else None,
-        "client_cpu_us": sum(part["client_cpu_us_per_io"] * part["iops"] for part in parts) / iops if iops else None,
+        "client_cpu_us": sum(client_cpu) / iops if iops else None,
         "target_cpu_us": sum(cpu) / len(cpu) / iops if cpu and iops else None,
         "rss_mib": max(rss) / MIB if rss else None,
     }
