@@ -64,8 +64,8 @@ class Bench:
         load.alternate(self.results, cell, contenders, self.settings.rounds, sample, lambda cell: report.print_cell(self.results, cell))
 
     def ours(self, name="file"):
-        if delay := self.settings.planted_delay:
-            return servers.LimitServer(self.folder, name, self.file, "pread", self.cores.target, delay)
+        if self.settings.planted_delay is not None:
+            return servers.LimitServer(self.folder, name, self.file, "pread", self.cores.target, self.settings.planted_delay)
         return servers.Ours(self.folder, name, [f"file: {self.file}, size: {self.settings.size}"], self.cores.target)
 
     def alone(self, cells):
@@ -151,7 +151,7 @@ class Bench:
     def measure(self):
         settings = self.settings
         self.alone(figures.SETS[settings.set])
-        if settings.planted_delay:
+        if settings.planted_delay is not None:
             return
         for cell in self.chosen([figures.TEN_LUNS] if settings.set == "full" else []):
             self.ten_luns(cell)
@@ -168,7 +168,10 @@ class Bench:
         self.pair(paired)
 
     def grown(self):
-        return list(growth.Growth(self.client, self.folder, self.cores, self.settings.rounds, self.file).tables())
+        grown = growth.Growth(self.client, self.folder, self.cores, self.settings.rounds, self.file)
+        tables = list(grown.tables())
+        self.results.failures += grown.failures
+        return tables
 
 
 def gate(bench, tally):
@@ -191,29 +194,36 @@ def gate(bench, tally):
         tally.check(f"{key}: {measured[key]:.3f}, committed {committed[key]:.3f}", key not in fallen, "fell by more than 15 %")
 
 
+def compare(bench):
+    settings, results = bench.settings, bench.results
+    bench.measure()
+    grown = bench.grown() if settings.growth else None
+    report.print_claims(results)
+    if settings.write:
+        report.write(results, grown, settings)
+        committed = {"machine": report.machine(), "rounds": settings.rounds, "secs": settings.secs, "ratios": results.ratios()}
+        COMMITTED.write_text(json.dumps(committed, indent=1, ensure_ascii=False) + "\n")
+
+
+def failed(results):
+    """What any server answered with anything but GOOD, or with other data."""
+    found = [(name, who, sum(results.values(name, who, "errors"))) for name in results.samples for who in results.contenders(name)]
+    return [f"{name}: {who}: {errors} commands" for name, who, errors in found if errors]
+
+
 def main():
     settings = arguments()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard) if hard != resource.RLIM_INFINITY else OPEN_FILES, hard))
     tally = lab.Tally(f"bench: {settings.set}, {settings.rounds} rounds of {settings.secs:g} s, {settings.size} in {settings.folder}")
-    with lab.scratch_folder("bench", settings.folder) as folder:
+    with lab.scratch_folder("bench", settings.folder) as folder, tally.step("all was measured"):
         bench = Bench(settings, folder)
         if settings.gate:
             gate(bench, tally)
         else:
-            bench.measure()
-            grown = bench.grown() if settings.growth else None
-            report.print_claims(bench.results)
-            if settings.write:
-                report.write(bench.results, grown, settings)
-                ratios = bench.results.ratios()
-                COMMITTED.write_text(json.dumps({"machine": report.machine(), "rounds": settings.rounds, "secs": settings.secs, "ratios": ratios}, indent=1) + "\n")
-        for name in bench.results.samples:
-            for contender in bench.results.contenders(name):
-                errors = sum(bench.results.values(name, contender, "errors"))
-                if errors:
-                    tally.check(f"{name}: {contender}", False, f"{errors} commands failed")
-        tally.check("all was measured", bench.results.samples)
+            compare(bench)
+        for failure in bench.results.failures + failed(bench.results):
+            tally.check("no command failed", False, failure)
     tally.finish()
 
 

@@ -27,6 +27,8 @@ class Cell:
 
     @property
     def name(self):
+        if self.rw == "idle":
+            return f"idle, {self.sessions} sessions"
         parts = [self.room, self.pattern, self.rw, self.block, f"d{self.depth}"]
         parts += [f"× {self.sessions} sessions"] * (self.sessions > 1) + [f"on {self.luns} LUNs"] * (self.luns > 1)
         parts += [f"digests {self.digests}"] * (self.digests != "none")
@@ -47,7 +49,7 @@ class Results:
     """What was measured: by cell, by contender, by round. A sample is a dict of figures."""
 
     def __init__(self):
-        self.samples, self.cells = {}, {}
+        self.samples, self.cells, self.failures = {}, {}, []
 
     def add(self, cell, contender, round_number, sample):
         self.cells[cell.name] = cell

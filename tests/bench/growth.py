@@ -45,6 +45,7 @@ class Growth:
         self.client, self.folder, self.cores, self.limit_file = client, folder, cores, limit_file
         # Of each point; they are many, and the curve is what counts.
         self.rounds = min(rounds, 3)
+        self.failures = []
 
     def tables(self):
         for make in (self.luns, self.sessions, self.volume, self.connections):
@@ -58,6 +59,7 @@ class Growth:
         results = figures.Results()
         load.alternate(results, cell, list(urls), self.rounds,
                        lambda cell, who, n: self.client.run(cell, [urls[who][0]], urls[who][1], n + 1, limit_bytes))
+        self.failures += results.failures
         return results
 
     def luns(self):
@@ -136,10 +138,11 @@ class Growth:
                         pair.drained()
                         return self.client.run(cell, [pair.url(mode)], owner, n + 1)
                     load.alternate(results[cell], cell, ["sync", "async"], self.rounds, sample)
+                    self.failures += results[cell].failures
             finally:
                 pair.stop()
             small_of = lambda mode, figure: results[small].median(small.name, mode, figure)
-            bulk_of = lambda mode: results[bulk].median(bulk.name, mode, "bytes_per_second") / 1e6
+            bulk_of = lambda mode: (results[bulk].median(bulk.name, mode, "bytes_per_second") or 0) / 1e6
             row = [small_of("sync", "iops"), small_of("async", "iops"), small_of("sync", "target_cpu_us"), bulk_of("sync"), bulk_of("async")]
             for column, value in zip(columns, row):
                 column.append(value)

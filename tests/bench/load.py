@@ -76,10 +76,11 @@ class Load:
     def __init__(self, cores, seconds):
         self.cores, self.seconds = cores, seconds
 
-    def command(self, cell, sessions, url, pid, seed, limit_bytes):
+    def command(self, cell, sessions, url, pid, seed, client, limit_bytes):
         words = [ctl_binary(), "bench", "--rw", cell.rw, "--depth", cell.depth, "--sessions", sessions, "--block-size", cell.block,
                  "--pattern", cell.pattern, "--digests", cell.digests, "--time", f"{int(self.seconds * 1000)}ms",
-                 "--warm-up", f"{WARM_UP_MS}ms", "--seed", seed, "--pid", pid, "--json"]
+                 "--warm-up", f"{WARM_UP_MS}ms", "--seed", seed, "--pid", pid,
+                 "--initiator-name", f"{lab.IQN}:client{client}", "--json"]
         if cell.rw != "read":
             words.append("--overwrite")
         if cell.rw == "mix":
@@ -95,7 +96,7 @@ class Load:
             raise lab.LabError(f"{cell.name}: {cell.sessions} sessions are not to be shared by {crowds} clients")
         urls, sessions = urls * crowds, cell.sessions // crowds
         with on_core(self.cores.client):
-            clients = [subprocess.Popen(self.command(cell, sessions, url, pid, seed + n, limit_bytes), stdin=subprocess.DEVNULL,
+            clients = [subprocess.Popen(self.command(cell, sessions, url, pid, seed + n, n, limit_bytes), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
                        for n, url in enumerate(urls)]
         for client in clients:
@@ -136,11 +137,15 @@ def summed(parts):
 
 
 def alternate(results, cell, contenders, rounds, sample, seen=None):
-    """Each round runs all of them, each round another one first."""
+    """Each round runs all of them, each round another one first. One that fails is noted, and the others go on."""
     for n in range(rounds):
         for i in range(len(contenders)):
             contender = contenders[(i + n) % len(contenders)]
-            results.add(cell, contender, n, sample(cell, contender, n))
+            try:
+                results.add(cell, contender, n, sample(cell, contender, n))
+            except lab.LabError as error:
+                print(f"  FAIL  {contender}: {error}", flush=True)
+                results.failures.append(f"{contender}: {error}")
     if seen:
         seen(cell)
 
