@@ -101,28 +101,42 @@ class Growth:
                      head, SESSIONS, columns, [0, 3, 2, 0, 1], {"IOPS": 0}, "IOPS")
 
     def volume(self):
-        columns, kinds = [[] for _ in range(4)], []
-        cell = {rw: Cell(rw, "4KiB", 32) for rw in ("read", "write")}
+        """Alone, and mirrored while the peer is away: with it there would be a first resync, as long as the volume is large."""
+        columns, kinds = [[] for _ in range(8)], []
+        read, write = Cell("read", "4KiB", 32), Cell("write", "4KiB", 32)
         for size in SIZES:
             path = self.folder / "sparse.img"
             kinds.append(sparse(path, int(size[:-3]) * UNITS[size[-3:]]))
             volume = f"file: {path}, size: {size}" if kinds[-1] else f"null: {{}}, size: {size}"
             server = servers.Ours(self.folder, f"volume {size}", [volume], self.cores.target)
             try:
-                target = {"file": (server.url(), server.pid)}
-                reads = self.measured(cell["read"], target)
-                writes = self.measured(cell["write"], target, FILLED)
-                row = [server.ready_after_s * 1e3, load.rss_mib(server.pid), reads.median(cell["read"].name, "file", "iops"),
-                       writes.median(cell["write"].name, "file", "iops")]
+                row = [server.ready_after_s * 1e3, load.rss_mib(server.pid)]
+                for cell, limit in ((read, None), (write, FILLED)):
+                    results = self.measured(cell, {"file": (server.url(), server.pid)}, limit)
+                    row.append(results.median(cell.name, "file", "iops"))
             finally:
                 server.stop()
                 path.unlink(missing_ok=True)
+            row += self.mirrored(size, write) if kinds[-1] else [None] * 4
             for column, value in zip(columns, row):
                 column.append(value)
-        files = "a sparse file" if all(kinds) else ", ".join(f"{size}: {'a sparse file' if kind else 'null, as the file system has no such file'}" for size, kind in zip(SIZES, kinds))
-        note = f"Volume: {files} on {file_system(self.folder)}. Random I/O of 4 KiB at depth 32: reads all over the volume, that is of holes, writes within the first GiB."
-        head = ["volume", "start, ms", "RSS after it, MiB", "read IOPS", "write IOPS"]
-        return Table("volume", "Cost by size of a volume", note, head, SIZES, columns, [0, 1, 0, 0], {"read IOPS": 2, "write IOPS": 3}, "IOPS")
+        none = [size for size, kind in zip(SIZES, kinds) if not kind]
+        instead = f", and null for {', '.join(none)}, as no file can be so large there" if none else ""
+        note = (f"Sparse files on {file_system(self.folder)}{instead}. Random I/O of 4 KiB at depth 32: reads all over the volume, that is of holes, "
+                "writes within the first GiB. Mirrored: two volumes of this size, sync and async, and one beside them that is not, of a node "
+                "whose peer is away; writes to the async one.")
+        head = ["volume", "start, ms", "RSS after it, MiB", "read IOPS", "write IOPS", "mirrored: start, ms", "RSS after it, MiB", "records on disk, MiB", "write IOPS"]
+        return Table("volume", "Cost by size of a volume", note, head, SIZES, columns, [0, 1, 0, 0, 0, 1, 1, 0],
+                     {"read": 2, "write": 3, "write, mirrored": 7}, "IOPS")
+
+    def mirrored(self, size, cell):
+        pair = servers.Pair(self.folder, self.cores, size, alone=True)
+        try:
+            row = [pair.ready_after_s * 1e3, load.rss_mib(pair.pid("a")), pair.state_bytes() / load.MIB]
+            results = self.measured(cell, {"async": (pair.url("async"), pair.pid("a"))}, FILLED)
+            return [*row, results.median(cell.name, "async", "iops")]
+        finally:
+            pair.stop()
 
     def connections(self):
         columns = [[] for _ in range(5)]

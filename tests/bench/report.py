@@ -11,6 +11,8 @@ import lab
 
 DOCS = lab.PROJECT / "docs"
 COLUMNS = ["IOPS", "MB/s", "p50 µs", "p99 µs", "p99.9 µs", "target µs/IO", "client µs/IO", "RSS MiB", "errors", "ratio", "spread"]
+FIGURES = {"iops": "IOPS", "bytes_per_second": "MB/s", "rss_mib": "RSS, MiB", "p99_per_p50": "p99 ÷ p50", "cpu_percent": "CPU, %",
+           "replica_cpu_per_owner_cpu": "CPU, replica ÷ owner"}
 MARK = {True: "met", False: "MISSED", None: "not measured"}
 
 
@@ -45,7 +47,7 @@ def print_rows(rows):
 def claim_rows(results):
     rows = []
     for claim in figures.claims():
-        figure = {"iops": "IOPS", "bytes_per_second": "MB/s"}.get(claim.figure, claim.figure.replace("_per_", " ÷ ").replace("_", " "))
+        figure = FIGURES.get(claim.figure, claim.figure)
         value = claim.value(results)
         rows.append([claim.point, claim.cell.name, claim.contender, figure, claim.bound, shown(value, 3), MARK[claim.met(results)]])
     return rows
@@ -88,7 +90,7 @@ Written by `./tests/run bench --write`; do not edit. {how}
 
 {machine}. Target pinned to one processor, client (`lunmirrorctl bench`) to another, both before all other processes where
 root runs it; a file of {size} in page cache that all servers share; each round runs every server once, another one first each
-time; figures are medians over {rounds} rounds of {seconds:g} s. **Absolute figures differ from machine to machine and from hour to
+time; figures are medians over {rounds} round(s) of {seconds:g} s. **Absolute figures differ from machine to machine and from hour to
 hour: read the ratios**, which are medians of ratios within a round: `file` to the pread limit, `memory` to the mapped limit, a
 mirrored volume to the same unmirrored.
 

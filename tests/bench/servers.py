@@ -195,25 +195,32 @@ class Istgt(Server):
 
 
 class Pair:
-    """The owner on the target's core, the replica beside the client; the same volume thrice: unmirrored, sync, async."""
+    """The owner on the target's core, the replica beside the client; the same volume thrice: unmirrored, sync, async. Without a
+    replica (`alone`) the owner goes on by itself, and keeps a map of what it writes."""
 
     MODES = ["unmirrored", "sync", "async"]
 
-    def __init__(self, folder, cores, size, connections=4):
-        self.folder = pathlib.Path(folder) / "pair"
+    def __init__(self, folder, cores, size, connections=4, alone=False):
+        self.folder, self.alone = pathlib.Path(folder) / "pair", alone
         self.folder.mkdir(parents=True)
         subprocess.run([ctl_binary(), "secret", "new", self.folder / "secret"], check=True, capture_output=True)
         self.iqn, self.nodes = f"{lab.IQN}:pair", {}
         ports = {name: (lab.free_port(), lab.free_port()) for name in "ab"}
         self.port = ports["a"][0]
         try:
-            for (name, core) in (("a", cores.target), ("b", cores.client)):
+            for name, core in (("a", cores.target), ("b", cores.client))[:1 if alone else 2]:
                 node = lab.Lunmirror(self.folder, self.yaml(name, ports, size, connections), name=name)
                 self.nodes[name] = node
+                begun = time.monotonic()
                 with load.on_core(core):
                     node.start()
+                self.ready_after_s = time.monotonic() - begun
                 load.before_others(node.process.pid)
-            lab.wait_until("both copies are up to date", self.whole, WHOLE_TIMEOUT_S, self.alive)
+            if alone:
+                for mode in self.MODES[1:]:
+                    self.ctl("promote", "--force", mode)
+            else:
+                lab.wait_until("both copies are up to date", self.whole, WHOLE_TIMEOUT_S, self.alive)
         except BaseException:
             self.stop()
             raise
@@ -242,17 +249,22 @@ class Pair:
     def alive(self):
         return all(node.process.alive() for node in self.nodes.values())
 
-    def groups(self):
-        run = subprocess.run([ctl_binary(), "--socket", self.folder / "a.sock", "--json", "status"], capture_output=True, text=True, timeout=60)
+    def ctl(self, *words):
+        run = subprocess.run([ctl_binary(), "--socket", self.folder / "a.sock", "--json", *words], capture_output=True, text=True, timeout=60)
         if run.returncode:
-            raise lab.LabError(f"lunmirrorctl status: {(run.stdout + run.stderr).strip()}")
-        return json.loads(run.stdout)["groups"]
+            raise lab.LabError(f"lunmirrorctl {' '.join(words)}: {(run.stdout + run.stderr).strip()}")
+        return run.stdout
+
+    def groups(self):
+        return json.loads(self.ctl("status"))["groups"]
 
     def whole(self):
         return all((group["disk"], group["link"], group["peer_disk"]) == ("up-to-date", "established", "up-to-date") for group in self.groups())
 
     def drained(self):
         """Nothing of the run before is still on its way to the replica."""
+        if self.alone:
+            return
         lab.wait_until("the replica has all", lambda: all(not (group.get("rpo") or {}).get("bytes") for group in self.groups()), 60, self.alive)
 
     def url(self, mode):
@@ -260,6 +272,10 @@ class Pair:
 
     def pid(self, name):
         return self.nodes[name].process.pid
+
+    def state_bytes(self):
+        """What the owner keeps on disk beside the volumes."""
+        return sum(file.stat().st_blocks * 512 for file in (self.folder / "a").rglob("*") if file.is_file())
 
     def stop(self):
         for node in self.nodes.values():
