@@ -43,6 +43,11 @@ fn from_env<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+fn wanted_faults() -> Vec<Fault> {
+    let name = std::env::var("SIM_FAULT").unwrap_or_default();
+    Fault::ALL.into_iter().filter(|fault| format!("{fault:?}") == name).collect()
+}
+
 /// What came of many seeds.
 #[derive(Default)]
 struct Sum {
@@ -87,9 +92,7 @@ fn play_all(from: u64, count: u64, faults: &[Fault], most: usize) -> Sum {
 #[test]
 fn seeds_find_nothing_wrong() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
-        let name = std::env::var("SIM_FAULT").unwrap_or_default();
-        let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| format!("{fault:?}") == name).collect();
-        let Played { wrong, report } = play(seed.parse().expect("SIM_SEED is a number"), &faults, true);
+        let Played { wrong, report } = play(seed.parse().expect("SIM_SEED is a number"), &wanted_faults(), true);
         let Some(report) = report else { panic!("seed {seed}: {wrong:?}") };
         println!("{}", report.trace.join("\n"));
         println!("fingerprint {:016x}, {} turns, {:?} virtual", report.fingerprint, report.turns, report.took);
@@ -127,44 +130,64 @@ fn seeds_find_nothing_wrong() {
 /// Either node's every output in short scenarios is the last thing that its process does, or the first that it does not do.
 #[test]
 fn every_output_may_be_the_last() {
+    let faults = wanted_faults();
     if let Ok(cut) = std::env::var("SIM_CUT") {
         let numbers: Vec<u64> = cut.split(',').map(|number| number.parse().expect("SIM_CUT is numbers")).collect();
         let [seed, node, left, after, power] = numbers[..] else { panic!("SIM_CUT is seed,node,output,after,power") };
         let strike = Strike { node: node as usize, kind: None, left, after: after == 1, power: power == 1 };
-        let report = World::play_short(seed, Some(strike), &[], Instant::now(), true);
+        let report = World::play_short(seed, Some(strike), &faults, Instant::now(), true);
         println!("{}", report.trace.join("\n"));
         return assert!(report.violation.is_none(), "{:?}", report.violation);
     }
     let began = Instant::now();
-    let count = from_env("SIM_SHORT", 24);
-    let cuts: Vec<(u64, Strike)> = (0..count).flat_map(cuts_of).collect();
+    let count = from_env("SIM_SHORT", 48);
+    let (deaths, wrong) = die_at_outputs(count, &faults, from_env("SIM_MOST", 20));
+    println!("{deaths} deaths in {count} short scenarios, {:.1} s", began.elapsed().as_secs_f64());
+    assert!(wrong.is_empty(), "{} went wrong: {wrong:#?}", wrong.len());
+    assert!(deaths as u64 > 100 * count, "hardly anything happened: {deaths} deaths");
+}
+
+#[test]
+fn deaths_at_outputs_catch_planted_faults() {
+    for fault in [Fault::SkipActivity, Fault::ClearBitEarly, Fault::TrustVolatile, Fault::SkipDegradeRule] {
+        let (_, wrong) = die_at_outputs(24, &[fault], 1);
+        println!("{fault:?}: {:?}", wrong.first());
+        let by_judge = wrong.iter().any(|(_, who, _)| judges(fault).contains(&who.as_str()) || who == "Closed");
+        assert!(by_judge, "{fault:?} is not caught: {wrong:?}");
+    }
+}
+
+/// Deaths, and what went wrong: what to play it again with, judge, text.
+fn die_at_outputs(count: u64, faults: &[Fault], most: usize) -> (usize, Vec<(String, String, String)>) {
+    let cuts: Vec<(u64, Strike)> = (0..count).flat_map(|seed| cuts_of(seed, faults)).collect();
     let (next, wrong) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    let most = from_env("SIM_MOST", 20);
     on_all_processors(|| {
         while let Some(&(seed, strike)) = cuts.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            let Played { wrong: found, report } =
-                play_with(|| World::play_short(seed, Some(strike), &[], Instant::now(), false));
-            let missed = report.is_some_and(|report| report.struck.len() != 1 && report.violation.is_none());
-            let found = found.or(missed.then(|| ("Nobody".into(), "the node did not die".into())));
+            let play = || World::play_short(seed, Some(strike), faults, Instant::now(), false);
+            let Played { wrong: found, report } = play_with(play);
+            let lives = report.is_some_and(|report| report.struck.len() != 1 && report.violation.is_none());
+            let found = found.or(lives.then(|| ("Nobody".into(), "the node did not die".into())));
             let Strike { node, left, after, power, .. } = strike;
             let replay = format!("SIM_CUT={seed},{node},{left},{},{}", u8::from(after), u8::from(power));
             let mut wrong = wrong.lock();
-            wrong.extend(found.map(|found| (replay, found)));
+            wrong.extend(found.map(|(who, what)| (replay, who, what)));
             if wrong.len() >= most {
                 return;
             }
         }
     });
-    let (wrong, took) = (wrong.into_inner(), began.elapsed().as_secs_f64());
-    println!("{} deaths in {count} short scenarios, {took:.1} s", cuts.len());
-    assert!(wrong.is_empty(), "{} went wrong: {wrong:#?}", wrong.len());
-    assert!(cuts.len() as u64 > 100 * count, "hardly anything happened: {} outputs", cuts.len());
+    (cuts.len(), wrong.into_inner())
 }
 
 /// Before every output of either node, and after the last of each turn: what comes between two of one turn is the same thing.
-fn cuts_of(seed: u64) -> Vec<(u64, Strike)> {
-    let reference = World::play_short(seed, None, &[], Instant::now(), false);
-    assert!(reference.violation.is_none(), "short scenario {seed}: {:?}", reference.violation);
+fn cuts_of(seed: u64, faults: &[Fault]) -> Vec<(u64, Strike)> {
+    let reference = World::play_short(seed, None, faults, Instant::now(), false);
+    match reference.violation {
+        None => (),
+        // It is found as it is; here is of interest what only a death shows.
+        Some(_) if !faults.is_empty() => return Vec::new(),
+        Some(found) => panic!("short scenario {seed}: {found:?}"),
+    }
     let mut cuts = Vec::new();
     for node in 0..2 {
         let before = (0..reference.outputs_of[node]).map(|left| (left, false));
