@@ -66,7 +66,7 @@ impl Bench {
     }
 
     fn end(&mut self, tag: InitiatorTaskTag, data_in: Bytes) {
-        let answer = Answer { data_in: data_in.into(), transfer_length: BLOCK.into(), ..Answer::default() };
+        let answer = Answer { data_in, transfer_length: BLOCK.into(), ..Answer::default() };
         self.target.respond(tag, answer);
         black_box(self.target.poll_transmit().expect("the command is answered"));
         self.target.taken(self.now);

@@ -42,6 +42,7 @@ fn replica(role: Role, mode: Mode, now: Instant) -> Replica {
             host_latency: None,
             on_journal_full: Default::default(),
         },
+        initial_sync: Default::default(),
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         scrub: None,
         aside: AsideBounds { undo_max: 0, undo_keep: Duration::ZERO, snapshot: false },
