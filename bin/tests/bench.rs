@@ -236,13 +236,25 @@ fn commands_that_fail_are_counted_and_told() {
     assert!(words.contains("errors; the first: write of block ") && words.contains("DATA PROTECT: "), "{words}");
 }
 
-/// One that runs beside what is done to its target.
+/// One that runs beside what is done to its target; its load is under way.
 fn begin(served: &Served, url: &str, options: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lunmirrorctl"));
     command.current_dir(served.directory.path()).args(["bench", url]).args(options.split_whitespace());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
-    thread::sleep(Duration::from_millis(700));
+    let (before, began) = (bytes_read(&served.target), Instant::now());
+    // More than a login leads to.
+    while bytes_read(&served.target) < before + (1 << 20) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the target reads nothing from its stores");
+        thread::yield_now();
+    }
     child
+}
+
+/// By a process, from files; what sockets receive is not among it. proc_pid_io(5): rchar.
+fn bytes_read(target: &Target) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{}/io", target.child.id())).expect("it is ours, and runs");
+    let rchar = counts.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("it is told");
+    rchar.parse().expect("a number")
 }
 
 #[test]
@@ -263,12 +275,15 @@ fn a_target_that_dies_ends_it() {
 
 #[test]
 fn a_target_that_hangs_is_not_waited_for() {
-    let served = Served::start();
     let began = Instant::now();
-    let children =
-        ["--time 1m", "--time 1m --sessions 2 --json"].map(|options| begin(&served, &served.url("store", 0), options));
-    served.target.signal(Signal::STOP);
-    for child in children {
+    // A target each: what it reads tells that its client is under way.
+    let running = ["--time 1m", "--time 1m --sessions 2 --json"].map(|options| {
+        let served = Served::start();
+        let child = begin(&served, &served.url("store", 0), options);
+        served.target.signal(Signal::STOP);
+        (served, child)
+    });
+    for (_served, child) in running {
         let output = child.wait_with_output().expect("our child");
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stdout) + &text(&output.stderr);
@@ -289,6 +304,7 @@ fn what_is_changed_beneath_the_target_is_found() {
     while began.elapsed() < Duration::from_millis(800) {
         file.read_exact_at(&mut byte, 5000).expect("within");
         file.write_all_at(&[!byte[0]], 5000).expect("within");
+        // The pace of it: each of the 64 blocks is read and written anew every few milliseconds.
         thread::sleep(Duration::from_millis(3));
     }
     let output = child.wait_with_output().expect("our child");

@@ -200,9 +200,8 @@ impl BlockDevice for FileDevice {
 
     fn origin(&self) -> Origin {
         let shared = self.medium.shared();
-        let mut label = [0; LABEL_BYTES_MAX];
-        let label = match retried(|| fgetxattr(&*shared.file, LABEL, &mut label)) {
-            Ok(length) => Label::Kept(Some(String::from_utf8_lossy(&label[..length]).into_owned())),
+        let label = match read_label(&shared.file) {
+            Ok(label) => Label::Kept(Some(label)),
             Err(Errno::OPNOTSUPP) => Label::None,
             Err(_) => Label::Kept(None),
         };
@@ -233,18 +232,14 @@ impl BlockDevice for FileDevice {
     }
 
     fn set_label(&self, label: &str) -> io::Result<()> {
-        let file = &*self.medium.shared().file;
-        retried(|| fsetxattr(file, LABEL, label.as_bytes(), XattrFlags::empty()))?;
-        file.sync_all()
+        write_label(&self.medium.shared().file, label)
     }
 }
 
 /// The label of a file that no device has open. `None`: it has none, or its file system keeps none.
 pub fn label_of(path: &Path) -> io::Result<Option<String>> {
-    let mut label = [0; LABEL_BYTES_MAX];
-    let file = File::open(path)?;
-    match fgetxattr(&file, LABEL, &mut label) {
-        Ok(length) => Ok(Some(String::from_utf8_lossy(&label[..length]).into_owned())),
+    match read_label(&File::open(path)?) {
+        Ok(label) => Ok(Some(label)),
         Err(Errno::OPNOTSUPP | Errno::NODATA) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -252,8 +247,17 @@ pub fn label_of(path: &Path) -> io::Result<Option<String>> {
 
 /// Durable when this returns.
 pub fn label(path: &Path, label: &str) -> io::Result<()> {
-    let file = File::options().write(true).open(path)?;
-    fsetxattr(&file, LABEL, label.as_bytes(), XattrFlags::empty())?;
+    write_label(&File::options().write(true).open(path)?, label)
+}
+
+fn read_label(file: &File) -> Result<String, Errno> {
+    let mut label = [0; LABEL_BYTES_MAX];
+    let length = retried(|| fgetxattr(file, LABEL, &mut label))?;
+    Ok(String::from_utf8_lossy(&label[..length]).into_owned())
+}
+
+fn write_label(file: &File, label: &str) -> io::Result<()> {
+    retried(|| fsetxattr(file, LABEL, label.as_bytes(), XattrFlags::empty()))?;
     file.sync_all()
 }
 
