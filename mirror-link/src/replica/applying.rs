@@ -85,10 +85,16 @@ impl Replica {
         }
         match (result, self.resync_done.take_if(|(done, _)| *done == seq)) {
             (Err(error), _) => self.copy_failed(now, error),
-            (Ok(()), Some((_, generation))) => self.resync_is_done(now, generation),
-            (Ok(()), None) => (),
+            (Ok(()), Some((_, generation))) if self.may_be_made_whole() => self.resync_is_done(now, generation),
+            (Ok(()), _) => (),
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
+    }
+
+    /// The peer goes by what our Hello said of this copy. The end of a former session's stream makes no more of it
+    /// behind its back: it may be another process by now, or have moved on. Each stream ends with that word anew.
+    fn may_be_made_whole(&self) -> bool {
+        self.receiver.has_begun() || !self.meeting.has_greeted()
     }
 
     /// What this copy holds where the owner asks. What can't be read is not what it should be.

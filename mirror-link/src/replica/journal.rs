@@ -109,6 +109,10 @@ impl Owner {
             (self.after, self.last_spilled, self.ever_spilled) = (seq, seq, true);
         }
         self.former = Some(FormerReign { epoch: former.epoch, first: former.first.0, last: self.after });
+        // What the map has comes between these and what this reign writes: with a number left out no journal of this
+        // reign follows on them, should the process end before the peer has that.
+        let left_out = self.ring.push(self.after, SmallVec::new(), Op::Void, Place::Memory, false, 0);
+        self.ring.answered(left_out, now);
         self.whole_from = 1;
     }
 
@@ -160,6 +164,14 @@ impl Owner {
         let entries = hosts.filter_map(|active| self.ring.get(active.seq));
         let waited_for: u64 = entries.filter(|entry| entry.place != Place::Spilled).map(|entry| entry.cost).sum();
         self.ring.memory_bytes - waited_for
+    }
+
+    /// Memory is full of what no host waits for, some of which is still on its way to the journal: what failed here, or
+    /// took too long, whose hosts come again at once and do not bound themselves.
+    pub(super) fn is_journal_behind(&self) -> bool {
+        let is_spilling = |seq: u64| self.ring.get(seq).is_some_and(|entry| entry.place == Place::Spilling);
+        self.active.iter().any(|active| active.op.is_none() && is_spilling(active.seq))
+            && self.answered_bytes() > self.bounds.memory
     }
 
     /// So much more.

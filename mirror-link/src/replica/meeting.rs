@@ -71,6 +71,11 @@ impl Meeting {
         self.is_up() && matches!(&self.decision, Some(Decision { verdict: Verdict::SplitBrain, .. }))
     }
 
+    /// In this session, on whatever slot.
+    pub fn has_greeted(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_greeted)
+    }
+
     /// We are to take the peer's stream.
     pub fn is_receiving(&self) -> bool {
         self.is_up() && self.streams(Side::Theirs)
@@ -209,7 +214,7 @@ impl Replica {
 
     /// What our Hello says has changed.
     pub(super) fn greet_again(&mut self, now: Instant) {
-        if self.meeting.session.as_ref().is_some_and(|session| session.has_greeted) {
+        if self.meeting.has_greeted() {
             self.greet();
             self.decide(now);
         }

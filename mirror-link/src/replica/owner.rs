@@ -384,6 +384,9 @@ impl Owner {
             if waits_for_peer && bounds_itself && self.has_room_beside_answered(cost) {
                 place = Place::Memory;
             } else if may_spill && (!waits_for_peer || bounds_itself) {
+                if self.is_journal_behind() {
+                    return cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });
+                }
                 place = Place::Spilling;
             } else if waits_for_peer || self.is_throttled(cx) {
                 cx.out.push_back(Output::Complete { op, result: Err(BlockError::Stalled) });

@@ -7,7 +7,7 @@ use super::rng::Rng;
 use super::scenario::{NAMES, Trouble};
 use super::world::{Event, Phase, World};
 use crate::replica::io::{Command, LocalAction, Output};
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Role};
 
 /// What is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -286,13 +286,14 @@ impl World {
         }
     }
 
-    /// What it said it lacks of its peer was said before its outputs came to anybody.
+    /// What it said it lacks of its peer was said before its outputs came to anybody. Who has stepped down says no more of its
+    /// own reign: what it said last stands, as after a whole turn.
     fn last_words(&mut self, node: usize) {
         let now = self.instant();
         let process = self.process(node);
-        let (reign, rpo) = (process.reign, process.replica.status(now).rpo);
-        if let Some(reign) = reign {
-            self.history.reigns[reign].rpo = rpo.map_or(0, |rpo| rpo.bytes);
+        let (reign, status) = (process.reign, process.replica.status(now));
+        if let Some(reign) = reign.filter(|_| status.role == Role::Primary) {
+            self.history.reigns[reign].rpo = status.rpo.map_or(0, |rpo| rpo.bytes);
         }
     }
 }
