@@ -1,6 +1,6 @@
-//! A node's record, map and journal: durable after a while, one at a time, the newest standing for those before it.
+//! A node's record, map and journal: what is due is done together, after a while; of records the newest stands for all.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Stamp;
 use super::history::Moment;
@@ -175,36 +175,44 @@ pub enum Order {
     Trim(WriteSeq),
 }
 
-/// The journal: orders are obeyed one after the other.
+/// The journal: as its keeper does, all that is due is obeyed together, in its order, and the medium waited for once.
 #[derive(Debug, Default)]
 pub struct Journal {
     /// As appended; those that are trimmed may be there all the same, as long as others of their segment are not.
     log: Vec<OpFrame>,
     writes: BTreeMap<WriteSeq, Payload>,
-    orders: VecDeque<Order>,
-    under_way: bool,
+    due: Vec<Order>,
+    under_way: Vec<Order>,
 }
 
 impl Journal {
     pub fn push(&mut self, order: Order) {
-        // One stands for those before it.
-        if matches!((&order, self.orders.back()), (Order::Trim(_), Some(Order::Trim(_)))) && self.orders.len() > 1 {
-            self.orders.pop_back();
-        }
-        self.orders.push_back(order);
+        self.due.push(order);
     }
 
-    /// True: the next order is under way from now on.
+    /// True: what is due is under way from now on, and ends some time.
     pub fn begin(&mut self) -> bool {
-        let begun = !self.under_way && !self.orders.is_empty();
-        self.under_way |= begun;
-        begun
+        if !self.under_way.is_empty() {
+            return false;
+        }
+        self.under_way = std::mem::take(&mut self.due);
+        !self.under_way.is_empty()
     }
 
-    pub fn end(&mut self, failed: bool) -> Option<Input> {
-        self.under_way = false;
+    /// How many orders are.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// `failed`: of each of them.
+    pub fn end(&mut self, failed: &[bool]) -> Vec<Input> {
+        let orders = std::mem::take(&mut self.under_way);
+        orders.into_iter().zip(failed).filter_map(|(order, &failed)| self.obey(order, failed)).collect()
+    }
+
+    fn obey(&mut self, order: Order, failed: bool) -> Option<Input> {
         let failure = failed.then_some(StoreFailed);
-        match self.orders.pop_front()? {
+        match order {
             Order::Put(run, frame) => {
                 let seq = frame.seq;
                 if failure.is_none() {
@@ -233,18 +241,17 @@ impl Journal {
         self.log.push(frame);
     }
 
-    /// What is being appended may be there; with the machine goes what was not committed.
+    /// Of what is under way a part may be done, from its beginning; with the machine goes what was not committed.
     pub fn dies(&mut self, power: bool, rng: &mut Rng) {
-        if let Some(Order::Put(_, frame)) = self.orders.pop_front()
-            && self.under_way
-            && rng.coin()
-        {
-            self.append(*frame);
+        let orders = std::mem::take(&mut self.under_way);
+        let done = rng.below(orders.len() as u64 + 1) as usize;
+        for order in orders.into_iter().take(done) {
+            self.obey(order, false);
         }
         if power {
             self.log.truncate(rng.below(self.log.len() as u64 + 1) as usize);
         }
-        (self.orders, self.under_way) = (VecDeque::new(), false);
+        self.due.clear();
     }
 
     /// As a process that starts finds it.

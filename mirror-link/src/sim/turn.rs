@@ -227,11 +227,11 @@ impl World {
     }
 
     pub(super) fn spill_ends(&mut self, node: usize) {
-        let fails = self.store_fails();
-        let answer = self.nodes[node].journal.end(fails);
+        let failed: Vec<bool> = (0..self.nodes[node].journal.under_way()).map(|_| self.store_fails()).collect();
+        let answers = self.nodes[node].journal.end(&failed);
         self.spill_begins(node);
-        if let Some(answer) = answer {
-            self.turn(node, vec![answer]);
+        if !answers.is_empty() {
+            self.turn(node, answers);
         }
     }
 
