@@ -42,6 +42,8 @@ pub enum Trouble {
     Rest,
     /// A node's disk fails, once or for good. Only where a scenario is about that.
     BreakDisk,
+    /// The line is cut, the owner lost before it heals. Only where a scenario is about that.
+    CutAndRestart,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -193,6 +195,8 @@ impl Scenario {
             scenario.break_disks(&mut dice);
         } else if dice.permille(150) {
             scenario.die_of_disks();
+        } else if dice.permille(80) {
+            scenario.replay_journals(&mut dice);
         }
         scenario
     }
@@ -286,6 +290,25 @@ impl Scenario {
         self.length = 1_500_000;
         for habits in &mut self.hosts {
             (habits.reads, habits.think.high) = (100, 5_000);
+        }
+    }
+
+    /// Owners that die while the peer is away, and what their journals have of it, on many slots that are cut again.
+    fn replay_journals(&mut self, dice: &mut Rng) {
+        self.policy.mode = Mode::Async;
+        (self.slots, self.spread) = (dice.between(2, 4) as u8, 1);
+        self.queue = QueueBounds { memory: 1 << 20, spill: 4 << 20, window_bytes: 1 << 20, window_writes: 1024 };
+        self.troubles = vec![Trouble::CutAndRestart, Trouble::CutAndRestart, Trouble::CutLine, Trouble::KillSlot];
+        // Between two of them the journal has been sent, as often as not.
+        self.trouble_every = Delay { low: 300_000, high: 2_000_000 };
+        self.reconnect.high = 20_000;
+        self.line.high = self.line.high.max(10_000);
+        self.detection = 300_000;
+        self.length = 4_000_000;
+        (self.store_fails, self.disk_fails) = (0, 0);
+        for habits in &mut self.hosts {
+            habits.think.high = 20_000;
+            (habits.hot, habits.flushes) = (4, 0);
         }
     }
 

@@ -82,6 +82,7 @@ impl World {
             Trouble::Pause => self.pause(owner),
             Trouble::Rest => self.rest(),
             Trouble::BreakDisk => self.break_disk(owner, replica),
+            Trouble::CutAndRestart => self.cut_and_restart(),
         }
     }
 
@@ -134,6 +135,15 @@ impl World {
         self.cut(sides);
         let length = self.rng.skewed(10_000, 4 * self.scenario.detection);
         self.after(length, Event::Heal);
+    }
+
+    fn cut_and_restart(&mut self) {
+        let noticed = self.scenario.detection;
+        let lost = noticed + self.rng.between(50_000, 300_000);
+        self.cut(&[0, 1]);
+        self.after(lost, Event::Follows(Trouble::RestartOwner));
+        let heals = lost + self.rng.between(0, 200_000);
+        self.after(heals, Event::Heal);
     }
 
     fn reset(&mut self) {
