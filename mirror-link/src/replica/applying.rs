@@ -9,7 +9,7 @@ use super::records::Then;
 use crate::block::{BlockError, Durability};
 use crate::extent::Extent;
 use crate::ids::{Generation, VolumeIndex, WriteSeq};
-use crate::wire::message::{DiskState, Op, Range};
+use crate::wire::message::{DiskState, Op, Range, Role};
 
 impl Replica {
     /// Start whatever may be applied by now.
@@ -92,9 +92,12 @@ impl Replica {
     }
 
     /// The peer goes by what our Hello said of this copy. The end of a former session's stream makes no more of it
-    /// behind its back: it may be another process by now, or have moved on. Each stream ends with that word anew.
+    /// behind its back: it may be another process by now, or have moved on. Each stream ends with that word anew. Nor does
+    /// that of a reign which the peer has said since is over: it did not hear that this copy is whole, and says what is.
     fn may_be_made_whole(&self) -> bool {
-        self.receiver.has_begun() || !self.meeting.has_greeted()
+        let said = self.meeting.last_said();
+        let is_over = said.is_some_and(|said| said.role == Role::Secondary && said.epoch >= self.receiver.epoch());
+        !is_over && (self.receiver.has_begun() || !self.meeting.has_greeted())
     }
 
     /// What this copy holds where the owner asks. What can't be read is not what it should be.

@@ -15,6 +15,7 @@ use crate::wire::message::{DiskState, Hello, Marks, Role};
 /// The peer's last word about its role, in a heartbeat or in a Hello.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
+    instance: Instance,
     pub role: Role,
     pub epoch: OwnerEpoch,
     heard: Instant,
@@ -23,9 +24,14 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// A Hello that the line held up does not undo what heartbeats have told since: of a process, the higher epoch is newer.
     pub fn of(hello: &Hello, former: Option<Claim>, now: Instant) -> Claim {
+        let is_newer = |former: &Claim| former.instance == hello.instance && former.epoch > hello.epoch;
+        if let Some(newer) = former.filter(is_newer) {
+            return newer;
+        }
         let good_for = former.map_or(Duration::ZERO, |former| former.good_for);
-        Claim { role: hello.role, epoch: hello.epoch, heard: now, good_for }
+        Claim { instance: hello.instance, role: hello.role, epoch: hello.epoch, heard: now, good_for }
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
@@ -54,7 +60,7 @@ impl Replica {
         if is_former || self.planted.has(Fault::IgnoreBeats) {
             return;
         }
-        self.claim = Some(Claim { role: beat.role, epoch: beat.marks.epoch, heard: now, good_for });
+        self.claim = Some(Claim { instance, role: beat.role, epoch: beat.marks.epoch, heard: now, good_for });
         if self.held_back.is_some() {
             self.wait_until = Some(now + good_for);
         }
