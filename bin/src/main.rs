@@ -19,6 +19,10 @@ use clap::Parser;
 use arguments::Arguments;
 use lunmirror::config::{self, Loaded};
 
+/// What reads fill lies in it at the beginning of a page, where the kernel copies twice as fast as 16 bytes further on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let loaded = match config::load(&arguments.config) {

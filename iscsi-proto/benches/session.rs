@@ -87,7 +87,7 @@ impl Bench {
     fn write_solicited(&mut self) {
         let tag = self.command(true, Bytes::new());
         assert!(matches!(self.event(), Event::Command(_)));
-        self.target.solicit(tag, BLOCK.into());
+        assert!(self.target.solicit(tag, BLOCK.into()).is_none(), "none of it is here");
         let r2t: R2t = match self.target.poll_transmit().map(Response::decode) {
             Some(Ok(Response::R2t(r2t))) => r2t,
             other => panic!("an R2T, not {other:?}"),

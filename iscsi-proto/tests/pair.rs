@@ -144,7 +144,9 @@ impl Target {
                     match cdb[0] {
                         WRITE => {
                             self.writes.push((arrived.task, offset));
-                            connection.solicit(arrived.task, length as u64);
+                            if let Some(data) = connection.solicit(arrived.task, length as u64) {
+                                answer_write(connection, &mut self.disk[offset..], arrived.task, &data);
+                            }
                         }
                         READ => {
                             let data_in = Bytes::copy_from_slice(&self.disk[offset..offset + length]);
@@ -159,13 +161,8 @@ impl Target {
                     }
                 }
                 TargetEvent::Data { task, data } => {
-                    let mut at = self.writes.iter().find(|(tag, _)| *tag == task).expect("a write").1;
-                    let transfer_length = data.iter().map(|piece| piece.len() as u64).sum();
-                    for piece in &data {
-                        self.disk[at..at + piece.len()].copy_from_slice(piece);
-                        at += piece.len();
-                    }
-                    connection.respond(task, Answer { transfer_length, ..Answer::default() });
+                    let at = self.writes.iter().find(|(tag, _)| *tag == task).expect("a write").1;
+                    answer_write(connection, &mut self.disk[at..], task, &data);
                 }
                 TargetEvent::DataFault { task, .. } => {
                     let sense = Bytes::from_static(b"data fault");
@@ -189,6 +186,12 @@ impl Target {
             self.digests.put(&pdu, &mut self.sent);
         }
     }
+}
+
+fn answer_write(connection: &mut Connection, disk: &mut [u8], task: InitiatorTaskTag, data: &[Bytes]) {
+    let data = data.concat();
+    disk[..data.len()].copy_from_slice(&data);
+    connection.respond(task, Answer { transfer_length: data.len() as u64, ..Answer::default() });
 }
 
 impl Pair {

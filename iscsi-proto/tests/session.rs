@@ -39,6 +39,11 @@ impl Peer {
         Peer { target: Connection::new(settings, CmdSn(10), StatSn(100), now), now }
     }
 
+    /// Not all of it is here.
+    fn solicit(&mut self, task: InitiatorTaskTag, wanted: u64) {
+        assert_eq!(self.target.solicit(task, wanted), None);
+    }
+
     fn send(&mut self, pdu: impl Pdu) {
         self.target.receive(pdu.to_raw(), self.now).expect("the connection goes on");
     }
@@ -187,7 +192,7 @@ fn a_write_is_solicited_burst_by_burst() {
     let mut peer = Peer::new(settings());
     peer.write(1, 10, 4096, 512, true);
     assert_eq!(peer.commands(), [1]);
-    peer.target.solicit(itt(1), 4096);
+    peer.solicit(itt(1), 4096);
     let first = peer.r2t();
     assert_eq!((first.buffer_offset, first.desired_data_transfer_length, first.stat_sn), (512, 2048, StatSn(100)));
     peer.data_out(1, first.target_transfer_tag, 0, 512, 1024, false);
@@ -200,6 +205,33 @@ fn a_write_is_solicited_burst_by_burst() {
     peer.target.respond(itt(1), good(4096));
     let response = peer.response();
     assert_eq!((response.exp_data_sn, response.residual, response.stat_sn), (DataSn(0), Residual::None, StatSn(100)));
+}
+
+#[test]
+fn data_that_came_with_the_command_is_had_at_once() {
+    let mut peer = Peer::new(settings());
+    peer.write(1, 10, 512, 512, true);
+    assert_eq!(peer.commands(), [1]);
+    let data = peer.target.solicit(itt(1), 512).expect("it is here");
+    assert_eq!(data.iter().map(Bytes::len).sum::<usize>(), 512);
+    peer.target.respond(itt(1), good(512));
+    assert_eq!((peer.response().residual, peer.target.poll_event().is_none()), (Residual::None, true));
+    peer.write(2, 11, 1024, 512, false);
+    assert_eq!(peer.commands(), [2]);
+    peer.solicit(itt(2), 1024);
+}
+
+#[test]
+fn data_that_nobody_asked_for_fails_a_command_that_has_all_of_its_own() {
+    let mut peer = Peer::new(settings());
+    peer.write(1, 10, 512, 512, true);
+    peer.data_out(1, TargetTransferTag::RESERVED, 0, 512, 512, true);
+    assert!(matches!(peer.target.poll_event(), Some(Event::Command(_))));
+    peer.solicit(itt(1), 512);
+    let fault = TransferFault::UnexpectedUnsolicited;
+    assert!(matches!(peer.target.poll_event(), Some(Event::DataFault { fault: told, .. }) if told == fault));
+    peer.target.respond(itt(1), refused());
+    assert_eq!(peer.response().status, ScsiStatus::CHECK_CONDITION);
 }
 
 #[test]
@@ -219,7 +251,7 @@ fn a_data_sn_gap_fails_the_command_not_the_connection() {
     let mut peer = Peer::new(settings());
     peer.write(1, 10, 1024, 0, true);
     assert_eq!(peer.commands(), [1]);
-    peer.target.solicit(itt(1), 1024);
+    peer.solicit(itt(1), 1024);
     let tag = peer.r2t().target_transfer_tag;
     peer.data_out(1, tag, 1, 0, 512, false);
     assert!(matches!(peer.target.poll_event(), Some(Event::DataFault { fault: TransferFault::Lost, .. })));
@@ -234,7 +266,7 @@ fn a_damaged_data_out_is_rejected_and_fails_the_command() {
     let mut peer = Peer::new(settings());
     peer.write(1, 10, 512, 0, true);
     assert_eq!(peer.commands(), [1]);
-    peer.target.solicit(itt(1), 512);
+    peer.solicit(itt(1), 512);
     let tag = peer.r2t().target_transfer_tag;
     let raw = data_out(1, tag, 0, 0, 0, true).to_raw();
     peer.target.receive_damaged(raw.rejected(PduFault::DataDigest), peer.now);
@@ -308,7 +340,7 @@ fn protocol_abuse_is_rejected_with_its_reason() {
 fn data_for_a_tag_that_no_r2t_gave_is_rejected() {
     let mut peer = Peer::new(settings());
     peer.write(1, 10, 1024, 0, true);
-    peer.target.solicit(itt(1), 1024);
+    peer.solicit(itt(1), 1024);
     let tag = peer.r2t().target_transfer_tag;
     peer.data_out(1, TargetTransferTag(tag.0 + 7), 0, 0, 512, false);
     assert_eq!(peer.reject().reason, RejectReason::INVALID_PDU_FIELD);
@@ -321,7 +353,7 @@ fn solicited_bytes_are_bounded_and_the_starved_are_fed() {
     let mut peer = Peer::new(settings());
     for n in 0..3 {
         peer.write(n, 10 + n, 2048, 0, true);
-        peer.target.solicit(itt(n), 2048);
+        peer.solicit(itt(n), 2048);
     }
     let first: Vec<Response> = peer.responses();
     assert_eq!(first.len(), 2, "4096 bytes at once: the third waits");
@@ -368,7 +400,7 @@ fn silence_is_asked_about_and_then_ends_the_connection() {
 fn an_aborted_command_says_nothing_more() {
     let mut peer = Peer::new(settings());
     peer.write(1, 10, 1024, 0, true);
-    peer.target.solicit(itt(1), 1024);
+    peer.solicit(itt(1), 1024);
     let tag = peer.r2t().target_transfer_tag;
     assert!(peer.target.abort(itt(1)));
     peer.target.respond(itt(1), good(1024));
@@ -423,7 +455,7 @@ fn a_starved_tag_that_another_command_has_takes_no_second_share() {
     let mut peer = Peer::new(settings());
     let solicit = |peer: &mut Peer, tag, cmd_sn, bytes| {
         peer.write(tag, cmd_sn, bytes, 0, true);
-        peer.target.solicit(itt(tag), bytes.into());
+        peer.solicit(itt(tag), bytes.into());
     };
     for (tag, bytes) in [(1, 4096), (2, 4096), (3, 2048)] {
         solicit(&mut peer, tag, 9 + tag, bytes);

@@ -41,6 +41,7 @@ fn replica(role: Role, mode: Mode, now: Instant) -> Replica {
             wait_for_peer: Duration::from_secs(5),
             host_latency: None,
             on_journal_full: Default::default(),
+            on_split_brain: Default::default(),
         },
         initial_sync: Default::default(),
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },

@@ -173,6 +173,17 @@ pub enum OnJournalFull {
     Throttle,
 }
 
+/// When both nodes served apart and meet again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnSplitBrain {
+    /// Neither serves any more, lest they part further, until an operator names the copy to keep.
+    #[default]
+    Hold,
+    /// Both go on.
+    Serve,
+}
+
 /// Changeable while the group runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -185,6 +196,7 @@ pub struct Policy {
     /// What one in a hundred of hosts' answers may take beside a resync; `None`: twice what it takes without.
     pub host_latency: Option<Duration>,
     pub on_journal_full: OnJournalFull,
+    pub on_split_brain: OnSplitBrain,
 }
 
 /// Bounds of what waits for the peer, bytes of payload.

@@ -50,6 +50,10 @@ impl View<'_> {
                 "{here} is Primary of {name} and does not serve it: its machine went down, and {peer} may hold what hosts were told \
                  was on both. Bring {peer} back or promote it; if it is gone for good, promote here with --force."
             ),
+            (Role::Primary, _, Some(HeldBack::SplitBrain)) => format!(
+                "{here} is Primary of {name} and does not serve it any more: {peer} served it too, apart, and on_split_brain is \
+                 hold."
+            ),
             (Role::Primary, _, None) => format!(
                 "{here} is Primary of {name} and serves nothing yet: {peer} may have taken over, so it is waited for, at \
                  most wait_for_peer."
@@ -226,6 +230,12 @@ impl View<'_> {
     fn when_held_back(&self) -> String {
         let GroupReport { name, peer, status, .. } = self.group;
         let here = self.here;
+        if status.held_back == Some(HeldBack::SplitBrain) {
+            return format!(
+                "Mend the connection with {peer}, and choose the copy to keep: lunmirrorctl resolve {name} --keep NODE, on the node \
+                 whose copy is not kept. To serve on here until then: lunmirrorctl promote {name} --force."
+            );
+        }
         if status.peer_role == Some(Role::Primary) || status.held_back == Some(HeldBack::PeerIsPrimary) {
             return format!(
                 "Mend the connection with {peer}. Only if its copy is to be given up: end it there, then lunmirrorctl promote \
@@ -290,7 +300,11 @@ impl View<'_> {
             (LinkState::Refused, _) if status.split_brain => Some(format!(
                 "Split brain: choose the copy to keep; what hosts wrote on the other since the two parted is lost. To keep \
                  {peer}'s, here: lunmirrorctl resolve {name} --keep {peer}. To keep {here}'s, on {peer}: lunmirrorctl \
-                 resolve {name} --keep {here}."
+                 resolve {name} --keep {here}.{}",
+                match status.held_back {
+                    Some(HeldBack::SplitBrain) => " To serve on here until then: lunmirrorctl promote --force.",
+                    _ => "",
+                }
             )),
             (LinkState::Refused, _) => {
                 Some("See the log of both nodes; nothing is sent until one of them changes.".into())

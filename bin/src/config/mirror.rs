@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use target_core::target::config::{
     Admin, AsideBounds, DEFAULT_ASIDE, DEFAULT_MAP, DEFAULT_POLICY, DEFAULT_QUEUE, GroupName, InitialSync, MapBounds,
-    Mode, NodeName, OnJournalFull, OnLinkLoss, PeerConfig, Policy, QueueBounds, Role, Scrub, Store, VolumeConfig,
-    VolumeMirror, VolumeName,
+    Mode, NodeName, OnJournalFull, OnLinkLoss, OnSplitBrain, PeerConfig, Policy, QueueBounds, Role, Scrub, Store,
+    VolumeConfig, VolumeMirror, VolumeName,
 };
 use target_core::target::mirrored;
 
@@ -63,6 +63,10 @@ pub fn mirror(
         Some(word) => choice(&word, "policy", &ON_JOURNAL_FULL, &place.at("on_journal_full"), findings),
         None => Some(default.on_journal_full),
     };
+    let on_split_brain = match raw.on_split_brain {
+        Some(word) => choice(&word, "policy", &ON_SPLIT_BRAIN, &place.at("on_split_brain"), findings),
+        None => Some(default.on_split_brain),
+    };
     let max_stall = time(raw.max_stall, TIME, default.max_stall, &place.at("max_stall"), findings);
     let wait = time(raw.wait_for_peer, WAIT, default.wait_for_peer, &place.at("wait_for_peer"), findings);
     let host_latency = raw.resync.and_then(|resync| resync.host_latency).map(|written| {
@@ -88,6 +92,7 @@ pub fn mirror(
             mode: mode?,
             on_link_loss: on_link_loss?,
             on_journal_full: on_journal_full?,
+            on_split_brain: on_split_brain?,
             max_stall,
             wait_for_peer: wait,
             host_latency,
@@ -282,6 +287,8 @@ const ON_LINK_LOSS: [(&str, OnLinkLoss); 2] = [("degrade", OnLinkLoss::Degrade),
 
 const ON_JOURNAL_FULL: [(&str, OnJournalFull); 2] =
     [("detach", OnJournalFull::Detach), ("throttle", OnJournalFull::Throttle)];
+
+const ON_SPLIT_BRAIN: [(&str, OnSplitBrain); 2] = [("hold", OnSplitBrain::Hold), ("serve", OnSplitBrain::Serve)];
 
 /// What the Linux kernel gives a SCSI command before it aborts it; Windows and ESXi wait longer.
 const INITIATOR_PATIENCE: Duration = Duration::from_secs(30);

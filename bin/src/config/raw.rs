@@ -80,6 +80,7 @@ pub struct RawMirror {
     pub group: Option<String>,
     pub on_link_loss: Option<String>,
     pub on_journal_full: Option<String>,
+    pub on_split_brain: Option<String>,
     pub max_stall: Option<Time>,
     pub wait_for_peer: Option<Time>,
     pub queue: Option<RawQueue>,

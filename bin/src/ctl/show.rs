@@ -144,6 +144,10 @@ fn notes(node: &NodeStatus, with_resyncs: bool) -> Vec<String> {
                 "{name}: not served: what its machine lost is with {}; lunmirrorctl explain {name} says what to do",
                 group.peer
             )),
+            Some(HeldBack::SplitBrain) => notes.push(format!(
+                "{name}: not served: split brain with {}; lunmirrorctl explain {name} says what to do",
+                group.peer
+            )),
             None => (),
         }
         let is_owner = status.role == Role::Primary;

@@ -11,7 +11,7 @@ use super::command_window::{Arrival, CommandWindow};
 use super::keepalive::{Keepalive, KeepaliveTimes, Verdict};
 use super::outbox::Outbox;
 use super::task::{Answer, CommandArrived, Event, Phase, Task, TaskTable};
-use super::transfer::Inbound;
+use super::transfer::{Inbound, Pieces};
 use crate::pdu::{self, Pdu, PduError, PduFault, RawPdu, RejectReason, Request};
 use crate::types::{CmdSn, InitiatorTaskTag, Lun, StatSn, TargetTransferTag};
 
@@ -205,12 +205,19 @@ impl Connection {
 
     // ── the shell's answers ───────────────────────────────────────────────────────────────────────────────────────
 
-    /// The device wants the first `wanted` bytes of the command's data; [`Event::Data`] follows.
-    pub fn solicit(&mut self, task: InitiatorTaskTag, wanted: u64) {
-        let Some(entry) = self.tasks.get_mut(&task) else { return };
-        let Phase::Arrived(inbound) = &mut entry.phase else { return };
+    /// The device wants the first `wanted` bytes of the command's data. All of it, where it came with the command; else
+    /// [`Event::Data`] follows.
+    #[must_use]
+    pub fn solicit(&mut self, task: InitiatorTaskTag, wanted: u64) -> Option<Pieces> {
+        let entry = self.tasks.get_mut(&task)?;
+        let Phase::Arrived(inbound) = &mut entry.phase else { return None };
         let offered = if entry.write { entry.expected_data_transfer_length } else { 0 };
         inbound.want(wanted.min(u64::from(offered)) as u32);
+        if inbound.is_complete() {
+            let data = inbound.take();
+            entry.phase = Phase::Executing;
+            return Some(data);
+        }
         let inbound = std::mem::replace(inbound, Inbound::new(Bytes::new(), None));
         let missing = u64::from(inbound.missing());
         entry.phase = Phase::Collecting(inbound);
@@ -218,6 +225,7 @@ impl Connection {
             true => self.collect(task),
             false => self.budget.wait(task),
         }
+        None
     }
 
     /// The command has ended. Data-In, status and residual go out, or wait for the initiator's F bits.

@@ -75,6 +75,7 @@ pub(super) struct Task {
 }
 
 /// ```text
+///     ┌────────────solicit, all is here─────────────┐
 ///  Arrived ──solicit──► Collecting ──all here──► Executing ──respond──► gone
 ///     └──────respond──────┴──► Ending (sequences are still open) ──last F bit──► gone
 /// ```

@@ -176,6 +176,7 @@ impl Inbound {
     /// One Data-Out PDU. After a fault the rest is discarded up to the F bits.
     pub fn receive(&mut self, fields: DataOutFields, data: Bytes) -> Result<Step, TransferFault> {
         let Some(at) = self.open.iter().position(|sequence| sequence.tag == fields.target_transfer_tag) else {
+            self.discard();
             return Err(TransferFault::UnexpectedUnsolicited);
         };
         let taken = match self.discarding {

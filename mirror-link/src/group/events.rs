@@ -50,6 +50,11 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
             %group, %peer,
             "not served: this machine went down while it was Primary, and writes that hosts had been told were on both may be with              the peer alone. Bring the peer back, which mends this copy, or promote it; only if it is gone for good: lunmirrorctl              promote {group} --force here"
         ),
+        Event::HeldBack(HeldBack::SplitBrain) => tracing::error!(
+            %group, %peer,
+            "not served any more: on_split_brain is hold, and the two nodes served apart. To serve on here before that is \
+             resolved: lunmirrorctl promote {group} --force"
+        ),
         Event::TakesOver => tracing::warn!(
             %group, %peer,
             "taking over: the peer was Primary, and its machine went down with writes that it had acknowledged in its cache; they              are here. It is Primary again once it has them, unless hosts come here meanwhile"
@@ -90,8 +95,8 @@ pub(super) fn log(group: &GroupName, peer: &NodeName, event: &Event) {
         Event::Dropped { writes, bytes, list } => log_dropped(group, *writes, *bytes, list),
         Event::SplitBrain => tracing::error!(
             %group, %peer,
-            "split brain: both nodes were Primary and wrote, neither gives way. Choose the copy that is to be given up and \
-             demote it with force; the other one is then copied over it"
+            "split brain: both nodes were Primary and wrote, neither gives way. Choose the copy that is to be kept; on the other \
+             node: lunmirrorctl resolve {group} --keep NODE"
         ),
         Event::PeerDiskFailed { seq } => tracing::error!(
             %group, %peer, %seq,

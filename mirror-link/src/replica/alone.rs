@@ -80,6 +80,8 @@ impl Replica {
             self.peer_outdated = false;
         }
         self.owner.iter_mut().for_each(|owner| owner.is_degrading = false);
+        // A session that began meanwhile has heard of the generation that came to nothing.
+        self.greet_again(now);
     }
 
     /// Hosts would have their answers were it on record that the peer is outdated; it is tried again, and they come again.

@@ -85,7 +85,9 @@ impl Replica {
         }
         match (result, self.resync_done.take_if(|(done, _)| *done == seq)) {
             (Err(error), _) => self.copy_failed(now, error),
-            (Ok(()), Some((_, generation))) if self.may_be_made_whole() => self.resync_is_done(now, generation),
+            (Ok(()), Some((_, generation))) if self.may_be_made_whole(generation) => {
+                self.resync_is_done(now, generation)
+            }
             (Ok(()), _) => (),
         }
         self.is_applied(now, WriteSeq(seq), result.is_err());
@@ -93,11 +95,14 @@ impl Replica {
 
     /// The peer goes by what our Hello said of this copy. The end of a former session's stream makes no more of it
     /// behind its back: it may be another process by now, or have moved on. Each stream ends with that word anew. Nor does
-    /// that of a reign which the peer has said since is over: it did not hear that this copy is whole, and says what is.
-    fn may_be_made_whole(&self) -> bool {
+    /// that of a reign which the peer has said since is over: it stepped down without having heard that this copy is whole.
+    /// Nor that of a generation which the owner says it has left, as it goes on alone: the word is sent again with the ring
+    /// that it is in, and what was acknowledged alone comes behind it.
+    fn may_be_made_whole(&self, generation: Generation) -> bool {
         let said = self.meeting.last_said();
+        let has_moved_on = said.is_some_and(|said| said.history.contains(&generation));
         let is_over = said.is_some_and(|said| said.role == Role::Secondary && said.epoch >= self.receiver.epoch());
-        !is_over && (self.receiver.has_begun() || !self.meeting.has_greeted())
+        !is_over && !has_moved_on && (self.receiver.has_begun() || !self.meeting.has_greeted())
     }
 
     /// What this copy holds where the owner asks. What can't be read is not what it should be.

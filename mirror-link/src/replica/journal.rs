@@ -110,10 +110,8 @@ impl Owner {
         }
         self.former = Some(FormerReign { epoch: former.epoch, first: former.first.0, last: self.after });
         // What the map has comes between these and what this reign writes: with a number left out no journal of this
-        // reign follows on them, should the process end before the peer has that.
-        let left_out = self.ring.push(self.after, SmallVec::new(), Op::Void, Place::Memory, false, 0);
-        self.ring.answered(left_out, now);
-        self.whole_from = 1;
+        // reign follows on them, should the process end before the peer has that. Nor does the stream, see `see_ordered`.
+        self.leave_a_number_out(now);
     }
 
     /// The peer is away: from now on every write is journalled, and what is queued first.
@@ -204,13 +202,11 @@ impl Owner {
             return;
         }
         (self.ordered_upto, self.former) = (None, None);
-        if !self.dirty.is_empty() {
-            // Most of it has just come.
-            self.unknown = Some(self.dirty.clone());
-            self.withdraw_all(cx);
-            self.stop();
-            self.detached = true;
-        }
+        // Most of it has just come. The peer would wait for ever for the number that is left out: a stream begins anew.
+        self.unknown = Some(self.dirty.clone());
+        self.withdraw_all(cx);
+        self.stop();
+        self.detached = true;
     }
 }
 
@@ -229,4 +225,142 @@ pub fn longest_run(numbers: impl Iterator<Item = u64>) -> (u64, u64) {
 /// A queue's memory holds so many writes whose payloads are in the journal.
 pub fn writes_max(memory_bytes: u64) -> usize {
     (memory_bytes / 2 / ENTRY_COST) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::block::{BlockError, Durability};
+    use crate::config::{OnLinkLoss, Policy, QueueBounds};
+    use crate::extent::{BlockCount, BlockLength, Lba};
+    use crate::ids::{Generation, VolumeIndex};
+    use crate::replica::dirty::DirtyMap;
+    use crate::replica::io::{HostChange, HostOp};
+    use crate::replica::reconcile::Missing;
+    use crate::wire::message::Range;
+
+    const CAPACITY: BlockCount = BlockCount(1 << 20);
+
+    fn owner(epoch: u64, memory: u64, is_dirty: bool) -> Owner {
+        let volumes = vec![VolumeSpec { name: "db".into(), block_length: BlockLength::B512, capacity: CAPACITY }];
+        let bounds = QueueBounds { memory, spill: 1 << 20, window_bytes: 1 << 20, window_writes: 256 };
+        let mut dirty = DirtyMap::new(&volumes, 64 << 10);
+        if is_dirty {
+            dirty.set_all();
+        }
+        Owner::new(OwnerEpoch(epoch), volumes, bounds, dirty, Instant::now())
+    }
+
+    /// The owner of an epoch, with so many writes of another, numbered from `first` on there.
+    fn heir(epoch: u64, former: u64, first: u64, writes: usize) -> Owner {
+        let range = Range { lba: Lba(0), blocks: BlockCount(1) };
+        let op = Op::Write { volume: VolumeIndex(0), range, data: Default::default(), durable: false };
+        let write = Journalled { after: WriteSeq(0), odep: SmallVec::new(), op, payload: 512 };
+        let left = JournalLeft { epoch: OwnerEpoch(former), first: WriteSeq(first), writes: vec![write; writes] };
+        let mut owner = owner(epoch, 1 << 20, true);
+        owner.take_up(left, &Planted::default(), Instant::now());
+        owner
+    }
+
+    fn marks(epoch: u64, applied_upto: u64) -> Marks {
+        Marks { epoch: OwnerEpoch(epoch), applied_upto: WriteSeq(applied_upto), durable_upto: WriteSeq(0) }
+    }
+
+    #[test]
+    fn a_former_reigns_writes_are_sent_behind_what_the_peer_has_of_them() {
+        let owner = heir(7, 5, 11, 3);
+        assert_eq!(owner.ordered_behind(marks(5, 9)), None, "10 is not there");
+        assert_eq!(owner.ordered_behind(marks(5, 10)), Some((0, 3)));
+        assert_eq!(owner.ordered_behind(marks(5, 12)), Some((2, 3)));
+        assert_eq!(owner.ordered_behind(marks(7, 1)), Some((1, 3)), "by their numbers of now");
+        assert_eq!(owner.ordered_behind(marks(5, 13)), None, "it has all of them");
+        assert_eq!(owner.ordered_behind(marks(3, 12)), None, "of a reign that nobody knows");
+    }
+
+    #[test]
+    fn no_journal_of_a_reign_goes_on_behind_what_that_reign_had_taken_up() {
+        let former = heir(7, 5, 11, 3);
+        let first = former.ring.next();
+        assert_eq!(first, 5);
+        assert!(former.ring.get(4).is_some_and(|left_out| !left_out.for_peer), "it is nobody's");
+        let owner = heir(9, 7, first, 2);
+        assert_eq!(owner.ordered_behind(marks(7, 3)), None, "what the map had besides comes before them");
+        assert_eq!(owner.ordered_behind(marks(7, first)), Some((1, 2)));
+    }
+
+    /// An asynchronous owner whose peer takes nothing yet, and whose queue holds five small writes.
+    struct Ahead {
+        owner: Owner,
+        planted: Planted,
+        now: Instant,
+        out: VecDeque<Output>,
+    }
+
+    impl Ahead {
+        fn new() -> Ahead {
+            let (owner, planted, now) = (owner(7, 4 << 10, false), Planted::default(), Instant::now());
+            let mut ahead = Ahead { owner, planted, now, out: VecDeque::new() };
+            ahead.act(|owner, cx| owner.begin(cx, Marks::default(), Generation(9), true, Missing::Counted));
+            ahead
+        }
+
+        fn act(&mut self, act: impl FnOnce(&mut Owner, &mut Context)) {
+            let policy = Policy {
+                mode: Mode::Async,
+                on_link_loss: OnLinkLoss::Degrade,
+                max_stall: Duration::from_secs(1),
+                wait_for_peer: Duration::from_secs(60),
+                host_latency: None,
+                on_journal_full: OnJournalFull::Detach,
+                on_split_brain: Default::default(),
+            };
+            let mut cx = Context {
+                now: self.now,
+                policy,
+                generation: Generation(1),
+                planted: &self.planted,
+                out: &mut self.out,
+                run: 1,
+            };
+            act(&mut self.owner, &mut cx);
+        }
+
+        /// The nth write of its hosts. What they have been told since the last one.
+        fn write(&mut self, nth: u64) -> Vec<(HostOp, Result<(), BlockError>)> {
+            let extent = Extent::new(Lba(nth), BlockCount(1), CAPACITY).unwrap();
+            let (volume, data) = (VolumeIndex(0), Bytes::from(vec![7; 512]).into());
+            let change = HostChange::Write { volume, extent, data, durability: Durability::Cached };
+            self.act(|owner, cx| owner.submit(cx, HostOp(nth), change));
+            let answer = |output: Output| match output {
+                Output::Complete { op, result } => Some((op, result)),
+                _ => None,
+            };
+            self.out.drain(..).filter_map(answer).collect()
+        }
+    }
+
+    #[test]
+    fn hosts_that_were_told_of_errors_are_told_busy_while_the_journal_is_behind() {
+        let mut ahead = Ahead::new();
+        for nth in 1..=5 {
+            assert!(ahead.write(nth).is_empty());
+            ahead.act(|owner, cx| owner.local_done(cx, nth, Ok(())));
+            assert_eq!(ahead.out.drain(..).count(), 1, "its answer");
+        }
+        assert!(ahead.write(6).is_empty(), "on its way to the journal");
+        assert!(ahead.write(7).is_empty(), "those who wait bound themselves");
+        ahead.act(|owner, cx| owner.local_done(cx, 6, Err(BlockError::Medium)));
+        assert_eq!(ahead.write(8), [(HostOp(6), Err(BlockError::Medium)), (HostOp(8), Err(BlockError::Stalled))]);
+        ahead.act(|owner, cx| owner.spilled(cx, 6, true));
+        assert!(ahead.write(9).is_empty(), "the journal has it");
+        assert!(
+            ahead.owner.ring.get(8).is_some_and(|entry| entry.place == Place::Spilling),
+            "the refused one has no number"
+        );
+    }
 }

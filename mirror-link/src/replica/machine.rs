@@ -67,6 +67,8 @@ pub struct Replica {
     pub(super) standing: Option<Standing>,
     /// While this node reigns: it is Primary, and its epoch is durable.
     pub(super) owner: Option<Owner>,
+    /// It reigns, and so does its peer, which has what this node lacks and lacks what this one has: neither serves.
+    pub(super) is_held: bool,
     pub(super) receiver: Receiver,
     /// As replica: what an owner whose device failed wants to read.
     pub(super) lending: Lending,
@@ -209,6 +211,7 @@ impl Replica {
             peer_outdated: record.peer_outdated && !starts_behind,
             standing: None,
             owner: None,
+            is_held: false,
             receiver,
             lending: Lending::default(),
             lease: Lease::default(),
@@ -458,7 +461,7 @@ impl Replica {
     }
 
     pub(super) fn serving(&self) -> bool {
-        self.owner.is_some() && !self.ends && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
+        self.owner.is_some() && !self.ends && !self.is_held && !self.pending.as_ref().is_some_and(Pending::stops_hosts)
     }
 
     pub(super) fn with_owner(&mut self, now: Instant, act: impl FnOnce(&mut Owner, &mut Context)) {

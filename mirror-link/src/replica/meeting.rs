@@ -10,6 +10,8 @@ use super::planted::Fault;
 use super::receiver::{Begun, misbehaved};
 use super::reconcile::{Decision, Missing, Side, Verdict, reconcile};
 use super::records::{Degrading, Then};
+use super::status::HeldBack;
+use crate::config::OnSplitBrain;
 use crate::ids::{Generation, Instance, SessionId, Slot};
 use crate::wire::message::{Ack, Begin, DiskState, Hello, Message, OpFrame, Position, Role, VolumeShape};
 
@@ -327,17 +329,27 @@ impl Replica {
             let text = describe(&decision, &self.node, &theirs.node);
             self.outputs.push_back(Output::Event(Event::Decided { row: decision.row, text }));
         }
+        self.see_split(changed);
         match decision.verdict {
             Verdict::Stream { source: Side::Mine, missing } => self.be_source(now, missing),
             Verdict::Stream { source: Side::Theirs, .. } => self.be_target(now),
             Verdict::NoOwner { newer } => self.be_without_owner(now, newer, &theirs),
-            Verdict::SplitBrain => {
-                if changed {
-                    self.outputs.push_back(Output::Event(Event::SplitBrain));
-                }
-            }
-            Verdict::Refuse(_) => (),
+            Verdict::SplitBrain | Verdict::Refuse(_) => (),
         }
+    }
+
+    /// Who serves beside a peer that serves does so no more, once the two have met, until an operator says whose copy is kept;
+    /// also when they part again.
+    fn see_split(&mut self, changed: bool) {
+        let is_split = self.meeting.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::SplitBrain);
+        if !is_split {
+            self.is_held = false;
+        } else if changed {
+            self.is_held = self.owner.is_some() && self.policy.on_split_brain == OnSplitBrain::Hold;
+            self.outputs.push_back(Output::Event(Event::SplitBrain));
+            self.outputs.extend(self.is_held.then_some(Output::Event(Event::HeldBack(HeldBack::SplitBrain))));
+        }
+        self.show();
     }
 
     fn be_source(&mut self, now: Instant, missing: Missing) {

@@ -183,7 +183,14 @@ impl Replica {
         }
         if self.role == Role::Primary {
             if self.owner.is_some() {
-                return self.answer(id, Ok(vec!["it is Primary already".into()]));
+                let remark = match force && std::mem::take(&mut self.is_held) {
+                    true => {
+                        "it serves on, and so may the peer: what either writes is lost when the other's copy is kept"
+                    }
+                    false => "it is Primary already",
+                };
+                self.show();
+                return self.answer(id, Ok(vec![remark.into()]));
             }
             // It waits at start for a peer that may have taken over; the operator knows better, unless that peer says so.
             if !force && let Err(refusal) = self.refuse_beside_rival(now) {
@@ -416,7 +423,7 @@ impl Replica {
         self.with_owner(now, |owner, cx| running = owner.abdicate(cx));
         self.forget_spills();
         self.keep_verify(now);
-        self.owner = None;
+        (self.owner, self.is_held) = (None, false);
         self.ascends_from = None;
         self.held_back = None;
         self.caretaker = false;

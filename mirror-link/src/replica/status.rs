@@ -100,7 +100,7 @@ pub enum LinkState {
     Refused,
 }
 
-/// Why a Primary that started does not serve, though it has waited for its peer for as long as it should.
+/// Why a Primary does not serve, though it has waited for its peer for as long as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeldBack {
@@ -110,6 +110,8 @@ pub enum HeldBack {
     PeerIsPrimary,
     /// This node's machine went down while it was Primary: the peer may hold what went with its cache.
     LostCache,
+    /// Both served apart, and `on_split_brain` is hold.
+    SplitBrain,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -210,7 +212,7 @@ pub(super) fn of(replica: &Replica, now: Instant) -> GroupStatus {
         link: link(replica),
         split_brain: replica.meeting.is_split(),
         peer_slow: replica.is_slow && replica.meeting.is_up(),
-        held_back: replica.held_back,
+        held_back: if replica.is_held { Some(HeldBack::SplitBrain) } else { replica.held_back },
         peer_role: replica.meeting.peer_role.or_else(|| replica.claimed_role(now)),
         peer_disk: replica.meeting.peer_disk,
         mode: replica.policy.mode,

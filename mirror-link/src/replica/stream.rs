@@ -152,13 +152,18 @@ impl Owner {
     fn first_of_a_new_stream(&mut self, cx: &mut Context) -> u64 {
         self.withdraw_all(cx);
         if self.ring.next() > 1 || self.ever_began {
-            let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false, 0);
-            self.ring.answered(left_out, cx.now);
+            self.leave_a_number_out(cx.now);
             self.ring.trim();
         }
         self.whole_from = self.ring.next();
         self.last_flush = None;
         self.whole_from
+    }
+
+    /// It is nobody's: no host waits for it, and the peer does not get it.
+    pub(super) fn leave_a_number_out(&mut self, now: Instant) {
+        let left_out = self.ring.push(self.after, Default::default(), Op::Void, Place::Memory, false, 0);
+        self.ring.answered(left_out, now);
     }
 
     pub fn say_begin(&mut self, cx: &mut Context) {

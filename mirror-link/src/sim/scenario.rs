@@ -365,6 +365,7 @@ fn draw_policy(rng: &mut Rng) -> Policy {
         wait_for_peer: Duration::from_millis(rng.between(100, 5000)),
         host_latency: None,
         on_journal_full: Default::default(),
+        on_split_brain: Default::default(),
     };
     // Not drawn: seeds keep their meaning.
     let stall = policy.max_stall;

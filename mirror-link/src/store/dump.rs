@@ -470,6 +470,7 @@ mod tests {
                 wait_for_peer: Duration::from_secs(5),
                 host_latency: None,
                 on_journal_full: Default::default(),
+                on_split_brain: Default::default(),
             },
             queue: QueueBounds { memory: 0, spill: 0, window_bytes: 0, window_writes: 0 },
             map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },

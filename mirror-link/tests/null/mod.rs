@@ -35,6 +35,7 @@ pub async fn start(role: Role, mode: Mode, queue: QueueBounds, state_dir: &Path)
             wait_for_peer: Duration::from_millis(100),
             host_latency: None,
             on_journal_full: Default::default(),
+            on_split_brain: Default::default(),
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 1024 },
         scrub: None,

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 pub use iscsi_proto::types::IscsiName;
 pub use mirror_link::config::{
     AsideBounds, Compression, Encryption, Heartbeat, InitialSync, MapBounds, Mode, OnJournalFull, OnLinkLoss,
-    PairSecret, PeerConfig, Policy, QueueBounds, Scrub,
+    OnSplitBrain, PairSecret, PeerConfig, Policy, QueueBounds, Scrub,
 };
 pub use mirror_link::ids::{GroupName, NAME_MAX, NodeName};
 pub use mirror_link::wire::message::Role;
@@ -418,6 +418,7 @@ pub const DEFAULT_POLICY: Policy = Policy {
     wait_for_peer: WAIT_FOR_PEER,
     host_latency: None,
     on_journal_full: OnJournalFull::Detach,
+    on_split_brain: OnSplitBrain::Hold,
 };
 
 /// Within the patience of initiators: the kernel's give a command 30 s, and multipathing less.

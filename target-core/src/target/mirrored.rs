@@ -120,6 +120,7 @@ fn differing<'a>(first: &'a VolumeMirror, other: &'a VolumeMirror) -> impl Itera
         ("mode", ours.mode == theirs.mode),
         ("on_link_loss", ours.on_link_loss == theirs.on_link_loss),
         ("on_journal_full", ours.on_journal_full == theirs.on_journal_full),
+        ("on_split_brain", ours.on_split_brain == theirs.on_split_brain),
         ("max_stall", ours.max_stall == theirs.max_stall),
         ("wait_for_peer", ours.wait_for_peer == theirs.wait_for_peer),
         ("resync", ours.host_latency == theirs.host_latency),

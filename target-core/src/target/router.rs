@@ -52,7 +52,7 @@ enum Routed {
     /// Held back by the task set.
     Dormant { cdb: pdu::Cdb, expected_data_out: u64 },
     /// Its data is on the way.
-    AwaitingData { prepared: Prepared, transfer_length: u64 },
+    AwaitingData { prepared: Prepared },
     /// Until other reads have ended.
     Starved { prepared: Prepared },
     Running {
@@ -236,18 +236,28 @@ impl TaskRouter {
     /// All the data a command wanted.
     pub fn data(&mut self, task: InitiatorTaskTag, pieces: impl IntoIterator<Item = Bytes>, session: &mut Connection) {
         let Some(entry) = self.tasks.remove(&task) else { return };
-        let Routed::AwaitingData { prepared, transfer_length } = entry.state else {
+        let Routed::AwaitingData { prepared } = entry.state else {
             self.tasks.insert(task, entry);
             return;
         };
+        self.take_data(entry.lun, task, prepared, pieces, session);
+    }
+
+    fn take_data(
+        &mut self,
+        lun: u16,
+        task: InitiatorTaskTag,
+        prepared: Prepared,
+        pieces: impl IntoIterator<Item = Bytes>,
+        session: &mut Connection,
+    ) {
         let mut payload = Payload::default();
         for piece in pieces {
             payload.push(piece);
         }
-        let is_watch = prepared.is_watch();
+        let (is_watch, transfer_length) = (prepared.is_watch(), Some(prepared.data_out_length()));
         let execution = prepared.execute(payload, BytesMut::new());
-        let transfer_length = Some(transfer_length);
-        self.follow(Begun { lun: entry.lun, task, execution, is_watch, transfer_length, data_in_length: 0 }, session);
+        self.follow(Begun { lun, task, execution, is_watch, transfer_length, data_in_length: 0 }, session);
     }
 
     /// The data will not come: RFC 7143 §11.4.7.2 says with which sense the command ends.
@@ -294,8 +304,11 @@ impl TaskRouter {
             if !is_in_set && let Err(refused) = slot.set.admit_running(task) {
                 return respond(session, task, refusal(refused), None);
             }
-            self.tasks.insert(task, Task { lun, state: Routed::AwaitingData { prepared, transfer_length } });
-            return session.solicit(task, transfer_length);
+            match session.solicit(task, transfer_length) {
+                Some(data) => self.take_data(lun, task, prepared, data, session),
+                None => drop(self.tasks.insert(task, Task { lun, state: Routed::AwaitingData { prepared } })),
+            }
+            return;
         }
         let data_in_length = prepared.data_in_length();
         if data_in_length > 0 && (!self.starved.is_empty() || !self.has_room_for(data_in_length)) {

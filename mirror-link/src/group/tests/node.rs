@@ -44,6 +44,7 @@ pub fn config(peer: &str, first_role: Role, mode: Mode) -> GroupConfig {
             wait_for_peer: Duration::from_millis(300),
             host_latency: None,
             on_journal_full: Default::default(),
+            on_split_brain: Default::default(),
         },
         map: MapBounds { piece_bytes: 64 << 10, hot_max: 64 },
         scrub: None,

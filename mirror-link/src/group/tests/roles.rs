@@ -7,8 +7,9 @@ use super::joined::MODES;
 use super::node::eventually;
 use super::pair::Pair;
 use crate::block::BlockError;
-use crate::config::{Mode, OnLinkLoss};
+use crate::config::{Mode, OnLinkLoss, OnSplitBrain};
 use crate::replica::io::{Command, Refusal, Standing};
+use crate::replica::status::HeldBack;
 use crate::replica::what_if::WhatIf;
 use crate::wire::message::Role;
 
@@ -127,12 +128,39 @@ async fn a_copy_gives_way_in_a_split_brain_only() {
     assert!(apart.starts_with("alpha was last met as Primary") && apart.contains("split brain"), "{apart}");
     let _line = pair.connect();
     eventually("they are split", || pair.a.status().split_brain && pair.b.status().split_brain).await;
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.observer.standing_now(), Some(Standing::Waiting), "neither serves any more");
+        assert_eq!(node.status().held_back, Some(HeldBack::SplitBrain));
+        assert_eq!(node.write(0, 3, 3).await, Err(BlockError::Fenced));
+    }
+    pair.b.command(Command::Promote { force: true }).await.unwrap();
+    pair.b.write(0, 3, 4).await.unwrap();
     pair.a.command(Command::GiveWay).await.unwrap();
     pair.alike().await;
+    assert_eq!((pair.b.observer.standing_now(), pair.b.status().held_back), (Some(Standing::Active), None));
     assert_eq!(
         (pair.a.status().role, pair.a.device.content()[0], pair.a.status().split_brain),
-        (Role::Secondary, 2, false)
+        (Role::Secondary, 4, false)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_split_brain_both_serve_on_only_if_told_so() {
+    for (on_split_brain, standing) in [(OnSplitBrain::Hold, Standing::Waiting), (OnSplitBrain::Serve, Standing::Active)]
+    {
+        let pair = Pair::start_with(Mode::Sync, |config| config.policy.on_split_brain = on_split_brain).await;
+        let line = pair.connected().await;
+        line.cut().await;
+        pair.b.command(Command::Promote { force: false }).await.unwrap();
+        pair.a.write(0, 1, 1).await.unwrap();
+        pair.b.write(0, 2, 2).await.unwrap();
+        let line = pair.connect();
+        eventually("they are split", || pair.a.status().split_brain && pair.b.status().split_brain).await;
+        line.cut().await;
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.observer.standing_now(), Some(standing), "also when they have parted again");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -132,6 +132,7 @@ impl Plan {
                 wait_for_peer: Duration::from_secs(3),
                 host_latency: None,
                 on_journal_full: Default::default(),
+                on_split_brain: Default::default(),
             },
             map: crate::config::MapBounds { piece_bytes: 512, hot_max: 64 },
             scrub: None,

@@ -29,7 +29,8 @@ pub(crate) fn read(unit: Arc<LogicalUnit>, extent: Extent, buffer: BytesMut) -> 
 }
 
 fn read_inside(unit: Arc<LogicalUnit>, pass: Shared, extent: Extent, buffer: BytesMut) -> Eventually<CommandComplete> {
-    unit.clone().device.read(extent, buffer).map(move |data| {
+    let data = unit.device.read(extent, buffer);
+    data.map(move |data| {
         drop(pass);
         unit.complete(data.map(Into::into).map_err(read_failed(extent)))
     })

@@ -48,7 +48,8 @@ fn write_inside(
     {
         return Eventually::Now(unit.refuse(sense));
     }
-    unit.clone().device.write(extent, data, durability).map(move |written| {
+    let written = unit.device.write(extent, data, durability);
+    written.map(move |written| {
         drop(pass);
         unit.complete(written.map(|()| Payload::default()).map_err(write_failed(extent)))
     })
