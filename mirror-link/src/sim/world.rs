@@ -13,7 +13,7 @@ use super::node::{Node, Process};
 use super::operator::Operator;
 use super::rng::Rng;
 use super::scenario::{NAMES, Scenario, Trouble};
-use super::store::Maps;
+use super::store::{Maps, Store};
 use super::strikes::{Strike, Strikes, Stroke};
 use super::trace::Trace;
 use crate::config::Mode;
@@ -21,7 +21,7 @@ use crate::ids::{Instance, Slot};
 use crate::replica::io::{Command, HostOp, KeepAside, Left, LocalIo};
 use crate::replica::{Replica, journal};
 use crate::wire::datagram::GroupBeat;
-use crate::wire::message::{Message, Role};
+use crate::wire::message::{DiskState, Message, Role};
 
 #[derive(Debug)]
 pub enum Event {
@@ -468,7 +468,13 @@ impl World {
         let replaced = self.rng.coin();
         let restarted = self.history.moment();
         let at = &mut self.nodes[node];
+        let has_failed = |store: &Store| store.durable.as_ref().is_some_and(|record| record.disk == DiskState::Failed);
+        let was_failed = has_failed(&at.store);
         at.store.dies(replaced);
+        if !was_failed && has_failed(&at.store) {
+            // Its last turn may not have ended, so that nobody saw it say so: the next process believes nothing on it.
+            at.failed = restarted;
+        }
         at.maps.dies(&mut self.rng);
         at.journal.dies(power, &mut self.rng);
         at.restarted = restarted;
