@@ -213,6 +213,8 @@ fn hello<'a>(side: Side, mine: &'a Hello, theirs: &'a Hello) -> &'a Hello {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::extent::{BlockCount, BlockLength};
     use crate::ids::{Instance, OwnerEpoch};
@@ -341,27 +343,46 @@ mod tests {
         assert_eq!(reconcile(&alone, &holds).verdict, stream(Side::Mine, Missing::Counted));
     }
 
-    /// Every tuple of small generations, histories, roles and flags: the two answers are one decision.
-    #[test]
-    fn both_sides_come_to_one_decision_whatever_they_hold() {
+    /// Whatever a Hello may say, with few generations.
+    fn tuples() -> Vec<Hello> {
+        let copies = [(0, &[][..]), (1, &[]), (3, &[2, 1]), (4, &[3, 2]), (5, &[1]), (9, &[8])];
+        let flags = [
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (false, false, true),
+            (true, true, true),
+        ];
+        let disks = [DiskState::UpToDate, DiskState::Inconsistent, DiskState::Failed];
         let mut hellos = Vec::new();
-        for role in [P, S] {
-            for (generation, history) in
-                [(0, &[][..]), (1, &[]), (2, &[1]), (3, &[1]), (3, &[2, 1]), (4, &[3, 2]), (9, &[8])]
+        for (role, (generation, history)) in [P, S].into_iter().flat_map(|role| copies.map(|copy| (role, copy))) {
+            for (dirty_since, disk) in
+                [None, Some(1), Some(generation)].into_iter().flat_map(|since| disks.map(|disk| (since, disk)))
             {
-                for dirty_since in [None, Some(Generation(1)), Some(Generation(2)), Some(Generation(generation))] {
-                    for (crashed_owner, lost_cache, holds) in
-                        [(false, false, false), (true, false, false), (true, true, false), (false, false, true)]
-                    {
-                        let flags = Hello { crashed_owner, lost_cache, holds, ..hello("n", role, generation, history) };
-                        hellos.push(Hello { dirty_since, ..flags });
+                for (crashed_owner, lost_cache, holds) in flags {
+                    for (counting, peer_outdated) in [(None, false), (Some(Generation(77)), false), (None, true)] {
+                        let dirty_since = dirty_since.map(Generation);
+                        let flags = Hello {
+                            crashed_owner,
+                            lost_cache,
+                            holds,
+                            peer_outdated,
+                            counting,
+                            ..hello("n", role, generation, history)
+                        };
+                        hellos.push(Hello { dirty_since, disk, ..flags });
                     }
                 }
             }
         }
-        let mut decided = 0;
-        for mine in &hellos {
-            for theirs in &hellos {
+        hellos
+    }
+
+    #[test]
+    fn both_sides_come_to_one_decision_whatever_they_hold() {
+        let (hellos, mut rows) = (tuples(), BTreeSet::new());
+        for (at, mine) in hellos.iter().enumerate() {
+            for theirs in &hellos[..=at] {
                 let (here, there) = (reconcile(mine, theirs), reconcile(theirs, mine));
                 let mirrored = match there.verdict {
                     Verdict::Stream { source, missing } => Verdict::Stream { source: source.other(), missing },
@@ -375,13 +396,69 @@ mod tests {
                     row => row,
                 };
                 assert_eq!(here.row, row);
+                rows.extend([here.row, there.row]);
                 if let Verdict::Stream { source, .. } = here.verdict {
                     let source = if source == Side::Mine { mine } else { theirs };
                     assert!(source.role == P || source.holds, "only an owner streams");
-                    decided += 1;
                 }
             }
         }
-        assert!(decided > 1000, "{decided}");
+        assert!(rows.into_iter().eq(2..=10), "row 1 is of volumes");
+    }
+
+    /// What the two are once they have done what was decided, as far as one step goes. `None`: nothing is left to do.
+    fn obeyed(decision: &Decision, mine: &Hello, theirs: &Hello) -> Option<(Hello, Hello)> {
+        let (source, is_sent) = match decision.verdict {
+            Verdict::Stream { source, .. } => (source, true),
+            Verdict::NoOwner { newer } => (newer?, false),
+            Verdict::SplitBrain | Verdict::Refuse(_) => return None,
+        };
+        let mut sides = [mine.clone(), theirs.clone()];
+        if source == Side::Theirs {
+            sides.reverse();
+        }
+        let [from, to] = &mut sides;
+        match is_sent {
+            // It gives way first, and who holds what it lost takes over.
+            _ if to.role == P => to.role = S,
+            true if from.role == S => (from.role, from.dirty_since) = (P, Some(from.generation)),
+            true => {
+                (from.crashed_owner, from.lost_cache, from.peer_outdated, from.dirty_since) =
+                    (false, false, false, None);
+                (from.disk, from.holds) = (DiskState::UpToDate, false);
+                *to = Hello { role: S, holds: true, ..from.clone() };
+            }
+            false => to.disk = DiskState::Outdated,
+        }
+        if source == Side::Theirs {
+            sides.reverse();
+        }
+        let [mine_now, theirs_now] = sides;
+        ((&mine_now, &theirs_now) != (mine, theirs)).then_some((mine_now, theirs_now))
+    }
+
+    #[test]
+    fn what_is_decided_and_done_is_decided_no_other_way_afterwards() {
+        let hellos = tuples();
+        for (at, first) in hellos.iter().enumerate() {
+            for second in &hellos[..=at] {
+                let (mut mine, mut theirs) = (first.clone(), second.clone());
+                let mut steps = 0;
+                let source = |decision: &Decision| match decision.verdict {
+                    Verdict::Stream { source, .. } => Some(source),
+                    Verdict::NoOwner { newer } => newer,
+                    Verdict::SplitBrain | Verdict::Refuse(_) => None,
+                };
+                let begun = reconcile(&mine, &theirs);
+                let mut decision = begun.clone();
+                while let Some((mine_now, theirs_now)) = obeyed(&decision, &mine, &theirs) {
+                    (mine, theirs) = (mine_now, theirs_now);
+                    decision = reconcile(&mine, &theirs);
+                    steps += 1;
+                    assert_eq!(source(&decision), source(&begun), "{first:?}\n{second:?}");
+                    assert!(steps < 4, "{first:?}\n{second:?}");
+                }
+            }
+        }
     }
 }
