@@ -19,7 +19,8 @@ use clap::Parser;
 use arguments::Arguments;
 use lunmirror::config::{self, Loaded};
 
-/// What reads fill lies in it at the beginning of a page, where the kernel copies twice as fast as 16 bytes further on.
+/// Large buffers come and go with large writes: glibc's allocator gives them back to the kernel each time, and every 4 KiB of a
+/// new one is a page fault.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -431,7 +431,7 @@ pub const WAIT_FOR_PEER: Duration = Duration::from_secs(30);
 pub const DEFAULT_QUEUE: QueueBounds =
     QueueBounds { memory: 64 << 20, spill: 0, window_bytes: 32 << 20, window_writes: 4096 };
 
-/// 2 MiB of map a TiB, and after a crash at most some 4 GiB to send: seconds on 10 Gb/s.
+/// Some 4 MiB of map a TiB, and after a crash at most some 4 GiB to send: seconds on 10 Gb/s.
 pub const DEFAULT_MAP: MapBounds = MapBounds { piece_bytes: 64 << 10, hot_max: 1024 };
 
 /// A week to notice what a rollback discarded. More than hot regions of [`DEFAULT_MAP`] amount to, once what is alike is left out,
