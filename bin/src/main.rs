@@ -19,11 +19,6 @@ use clap::Parser;
 use arguments::Arguments;
 use lunmirror::config::{self, Loaded};
 
-/// Large buffers come and go with large writes: glibc's allocator gives them back to the kernel each time, and every 4 KiB of a
-/// new one is a page fault.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let loaded = match config::load(&arguments.config) {
@@ -39,6 +34,7 @@ fn main() -> ExitCode {
     }
     logging::start(arguments.log_format, arguments.verbose);
     logging::end_process_on_panic();
+    target_core::block::keep_large_buffers();
     serve::log_warnings(&loaded.warnings);
     let runtime = match tokio::runtime::Builder::new_multi_thread().thread_name("lunmirror").enable_all().build() {
         Ok(runtime) => runtime,

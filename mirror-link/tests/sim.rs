@@ -150,7 +150,7 @@ fn every_output_may_be_the_last() {
 #[test]
 fn deaths_at_outputs_catch_planted_faults() {
     for fault in [Fault::SkipActivity, Fault::ClearBitEarly, Fault::TrustVolatile, Fault::SkipDegradeRule] {
-        let (_, wrong) = die_at_outputs(24, &[fault], 1);
+        let (_, wrong) = die_at_outputs(48, &[fault], 1);
         println!("{fault:?}: {:?}", wrong.first());
         let by_judge = wrong.iter().any(|(_, who, _)| judges(fault).contains(&who.as_str()) || who == "Closed");
         assert!(by_judge, "{fault:?} is not caught: {wrong:?}");

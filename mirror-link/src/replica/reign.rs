@@ -303,6 +303,8 @@ impl Replica {
     pub(super) fn stay_behind(&mut self, now: Instant) {
         let Some(former) = self.ascends_from.take() else { return };
         self.role = Role::Secondary;
+        // Paused meanwhile, there is no stream of its own any more, and only a Primary could resume it.
+        self.paused = false;
         self.set_disk(former.disk);
         (self.generation, self.history) = (former.generation, former.history);
         (self.dirty_since, self.peer_outdated) = (former.dirty_since, former.peer_outdated);

@@ -269,3 +269,23 @@ fn a_generation_that_the_owner_has_left_makes_no_copy_whole() {
     alone.flushed();
     assert_eq!(alone.disk(), DiskState::Inconsistent);
 }
+
+#[test]
+fn a_promotion_whose_record_fails_leaves_nothing_paused() {
+    let mut alone = Alone::as_first(Role::Secondary);
+    alone.drain();
+    alone.replica.handle(alone.now, Input::Command { id: CommandId(1), command: Command::Promote { force: true } });
+    let mut record = None;
+    while let Some(output) = alone.replica.poll_output() {
+        match output {
+            Output::Store { write, .. } => record = Some(write),
+            Output::Local { io, .. } => alone.replica.handle(alone.now, Input::LocalDone { io, result: Ok(()) }),
+            _ => (),
+        }
+    }
+    alone.handle(Input::Command { id: CommandId(2), command: Command::Pause });
+    assert!(alone.replica.status(alone.now).paused);
+    alone.handle(Input::Stored { write: record.expect("a promotion is recorded"), result: Err(StoreFailed) });
+    let status = alone.replica.status(alone.now);
+    assert_eq!((status.role, status.paused), (Role::Secondary, false));
+}

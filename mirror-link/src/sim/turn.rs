@@ -150,6 +150,7 @@ impl World {
         let error = fails.then_some(BlockError::Medium);
         if fails {
             self.something_happens();
+            self.nodes[node].disk.has_failed = true;
         }
         let answer = self.nodes[node].disk.end(io, error, &mut self.rng)?;
         Some(match answer {

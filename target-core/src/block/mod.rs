@@ -36,3 +36,4 @@ pub use mirror_link::block::{
 };
 pub use mirror_link::extent::{BlockCount, BlockLength, Extent, Lba, OutOfRange};
 pub use open::{OpenError, Store, StoreSpec, open};
+pub use sys::keep_large_buffers;

@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers. All of this program's `unsafe` is here.
+//! The calls of the system that no safe wrapper offers. All of this program's `unsafe` is here.
 
 use std::fs::File;
 use std::io;
@@ -38,6 +38,19 @@ pub fn lock_open_file(file: &File) -> Result<(), Errno> {
         _ => Err(last_errno()),
     }
 }
+
+/// Have the allocator keep freed buffers of up to [`LARGEST_KEPT`] bytes, [`KEPT_MAX`] in all, for those to come. By default glibc
+/// gives the end of its heap back to the kernel whenever 256 KiB are free there, and each 4 KiB of what is then had anew is a page
+/// fault: sequential writes of 1 MiB were a seventh slower.
+pub fn keep_large_buffers() {
+    for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, LARGEST_KEPT), (libc::M_TRIM_THRESHOLD, KEPT_MAX)] {
+        // SAFETY: the call takes two integers and touches nothing of ours. That it may refuse a value changes nothing but speed.
+        unsafe { libc::mallopt(parameter, bytes) };
+    }
+}
+
+const LARGEST_KEPT: libc::c_int = 4 << 20;
+const KEPT_MAX: libc::c_int = 16 << 20;
 
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
