@@ -75,6 +75,11 @@ class Results:
         both = [(ours[n].get(figure), theirs[n].get(figure)) for n in ours if n in theirs]
         return median([a / b for a, b in both if a is not None and b])
 
+    def noise(self):
+        """The median spread of all that was measured more than once; `None` for nothing."""
+        samples = [self.values(name, who, "iops") for name in self.samples for who in self.contenders(name)]
+        return median([spread(values) for values in samples if len(values) > 1 and median(values)])
+
     def ratios(self):
         """What is committed, and what the gate looks at: each of ours against its reference."""
         found = {}

@@ -41,6 +41,10 @@ class Arithmetic(unittest.TestCase):
         self.assertAlmostEqual(figures.spread([80, 100, 120]), 0.4)
         self.assertIsNone(figures.spread([]))
 
+    def test_noise_is_the_median_of_spreads_of_what_ran_more_than_once(self):
+        self.assertAlmostEqual(measured(file=[80, 100, 120], tgt=[10, 10], istgt=[95, 100, 115], memory=[7]).noise(), 0.2)
+        self.assertIsNone(measured(file=[1]).noise())
+
     def test_what_is_committed_is_ours_against_its_reference(self):
         results = measured(file=[80], memory=[70], pread_limit=[100], mapped_limit=[140], tgt=[20])
         self.assertEqual(results.ratios(), {KEY: 0.8, f"{CELL.name}: memory / mapped limit": 0.5})
