@@ -302,8 +302,10 @@ impl View<'_> {
                  {peer}'s, here: lunmirrorctl resolve {name} --keep {peer}. To keep {here}'s, on {peer}: lunmirrorctl \
                  resolve {name} --keep {here}.{}",
                 match status.held_back {
-                    Some(HeldBack::SplitBrain) => " To serve on here until then: lunmirrorctl promote --force.",
-                    _ => "",
+                    Some(HeldBack::SplitBrain) => {
+                        format!(" To serve on here until then: lunmirrorctl promote {name} --force.")
+                    }
+                    _ => String::new(),
                 }
             )),
             (LinkState::Refused, _) => {
